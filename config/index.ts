@@ -1,0 +1,147 @@
+/**
+ * The only reader of process.env. Every variable is checked once, every fault is listed at once, and the result is
+ * frozen. `.env.example` lists the same variables for people; a test holds the two together.
+ */
+import { hostname } from "node:os";
+import path from "node:path";
+
+export const SERVICES = [
+  "api",
+  "auth",
+  "user",
+  "product",
+  "order",
+  "payment",
+  "notification",
+  "transaction-manager",
+] as const;
+export type ServiceName = (typeof SERVICES)[number];
+
+/** Services that own a database. */
+export const DATABASES = [
+  "auth",
+  "user",
+  "product",
+  "order",
+  "payment",
+  "notification",
+  "transaction-manager",
+] as const satisfies readonly ServiceName[];
+export type DatabaseName = (typeof DATABASES)[number];
+
+const LOG_LEVELS = ["fatal", "error", "warn", "info", "debug", "trace"] as const;
+type LogLevel = (typeof LOG_LEVELS)[number];
+
+export interface Config {
+  readonly environment: string;
+  /** TCP port of the REST gateway; 0 takes a free one. */
+  readonly port: number;
+  /** Absolute path: embedded PostgreSQL and written mail. */
+  readonly dataDir: string;
+  /** `postgres://user:pass@host:port`, or undefined for the embedded server under dataDir. */
+  readonly databaseUrl: string | undefined;
+  readonly databaseUrls: Readonly<Partial<Record<DatabaseName, string>>>;
+  /** Connections per service and node. */
+  readonly databasePoolMax: number;
+  readonly adminEmail: string;
+  readonly adminPassword: string | undefined;
+  readonly bcryptCost: number;
+  /** Addresses or CIDR ranges of proxies whose X-Forwarded-For is believed. */
+  readonly trustedProxies: readonly string[];
+  /** Origins that browsers may call from, compared exactly. */
+  readonly corsOrigins: readonly string[];
+  /** Messages a mailbox holds before it answers OVERLOADED. */
+  readonly mailboxCapacity: number;
+  /** Messages one batch holds at most; 1 turns group commit off. */
+  readonly batchMax: number;
+  readonly services: readonly ServiceName[];
+  readonly namespace: string;
+  readonly nodeId: string;
+  readonly logLevel: LogLevel;
+}
+
+type Environment = Readonly<Record<string, string | undefined>>;
+
+/** Reads and checks the environment. Throws one Error that names every fault with its value and the remedy. */
+export function loadConfig(env: Environment): Config {
+  const faults: string[] = [];
+
+  const text = (name: string): string | undefined => {
+    const value = env[name]?.trim();
+    return value === undefined || value === "" ? undefined : value;
+  };
+  const integer = (name: string, fallback: number, min: number, max: number): number => {
+    const value = text(name);
+    if (value === undefined) return fallback;
+    const number = Number(value);
+    if (/^\d+$/.test(value) && number >= min && number <= max) return number;
+    faults.push(`${name}=${value}: expected a whole number from ${min} to ${max}`);
+    return fallback;
+  };
+  const list = (name: string): string[] =>
+    (text(name) ?? "")
+      .split(",")
+      .map((item) => item.trim())
+      .filter((item) => item !== "");
+  const postgresUrl = (name: string): string | undefined => {
+    const value = text(name);
+    if (value === undefined) return undefined;
+    const url = URL.parse(value);
+    if (url && (url.protocol === "postgres:" || url.protocol === "postgresql:")) return value;
+    // The value may hold a password, so it is not repeated.
+    faults.push(`${name}: expected postgres://user:pass@host:port, got something else`);
+    return undefined;
+  };
+
+  const services = list("SERVICES");
+  const unknown = services.filter((name) => !(SERVICES as readonly string[]).includes(name));
+  if (unknown.length > 0)
+    faults.push(`SERVICES names ${unknown.join(", ")}: expected names among ${SERVICES.join(", ")}`);
+
+  const logLevel = text("LOGLEVEL") ?? "info";
+  if (!(LOG_LEVELS as readonly string[]).includes(logLevel))
+    faults.push(`LOGLEVEL=${logLevel}: expected one of ${LOG_LEVELS.join(", ")}`);
+
+  const adminEmail = text("ADMIN_EMAIL") ?? "admin@example.com";
+  if (!adminEmail.includes("@")) faults.push(`ADMIN_EMAIL=${adminEmail}: expected an email address`);
+  const adminPassword = env.ADMIN_PASSWORD === "" ? undefined : env.ADMIN_PASSWORD;
+  if (adminPassword !== undefined && [...adminPassword].length < 8)
+    faults.push("ADMIN_PASSWORD: expected at least 8 characters");
+
+  const config: Config = {
+    environment: text("NODE_ENV") ?? "development",
+    port: integer("PORT", 3000, 0, 65_535),
+    dataDir: path.resolve(text("DATA_DIR") ?? ".data"),
+    databaseUrl: postgresUrl("DATABASE_URL"),
+    databaseUrls: Object.freeze(
+      Object.fromEntries(
+        DATABASES.map((name) => [name, postgresUrl(`DATABASE_URL_${environmentName(name)}`)]).filter(
+          ([, url]) => url !== undefined,
+        ),
+      ),
+    ),
+    databasePoolMax: integer("DATABASE_POOL_MAX", 8, 2, 100),
+    adminEmail,
+    adminPassword,
+    bcryptCost: integer("BCRYPT_COST", 10, 4, 15),
+    trustedProxies: Object.freeze(list("TRUSTED_PROXIES")),
+    corsOrigins: Object.freeze(list("CORS_ORIGINS")),
+    mailboxCapacity: integer("MAILBOX_CAPACITY", 2_000, 1, 1_000_000),
+    batchMax: integer("BATCH_MAX", 256, 1, 10_000),
+    services: Object.freeze((services.length > 0 ? services : [...SERVICES]) as ServiceName[]),
+    namespace: text("NAMESPACE") ?? "shop",
+    nodeId: text("NODEID") ?? `${hostname()}-${process.pid}-${Math.random().toString(36).slice(2, 6)}`,
+    logLevel: logLevel as LogLevel,
+  };
+
+  if (faults.length > 0)
+    throw new Error(
+      `the configuration has ${faults.length} fault(s):\n${faults.map((f) => `  - ${f}`).join("\n")}`,
+    );
+  return Object.freeze(config);
+}
+
+/** `transaction-manager` is TRANSACTION_MANAGER in a variable's name. */
+export const environmentName = (service: string): string => service.toUpperCase().replaceAll("-", "_");
+
+export const config: Config = loadConfig(process.env);

@@ -1,0 +1,85 @@
+/**
+ * The one table of everything that can go wrong: stable code, HTTP status, gRPC code, whether the same call may
+ * succeed when repeated, and the title a person reads. Errors cross the network as plain objects, so callers branch
+ * on `err.type`, never on a class. A no vote or a declined card is a value inside the protocol and becomes one of
+ * these only at the edge.
+ */
+import { Errors } from "moleculer";
+
+interface ErrorRow {
+  readonly status: number;
+  readonly grpc: string;
+  readonly retryable: boolean;
+  readonly title: string;
+}
+
+const row = (status: number, grpc: string, retryable: boolean, title: string): ErrorRow => ({
+  status,
+  grpc,
+  retryable,
+  title,
+});
+
+export const ERRORS = {
+  malformed_request: row(400, "INVALID_ARGUMENT", false, "The request cannot be parsed"),
+  unauthorized: row(401, "UNAUTHENTICATED", false, "Authentication is required"),
+  invalid_credentials: row(401, "UNAUTHENTICATED", false, "The credentials are wrong"),
+  payment_declined: row(402, "FAILED_PRECONDITION", false, "The payment was declined"),
+  forbidden: row(403, "PERMISSION_DENIED", false, "This is not allowed to you"),
+  not_found: row(404, "NOT_FOUND", false, "Not found"),
+  method_not_allowed: row(405, "UNIMPLEMENTED", false, "The method is not allowed here"),
+  not_acceptable: row(406, "INVALID_ARGUMENT", false, "No acceptable representation"),
+  insufficient_stock: row(409, "FAILED_PRECONDITION", false, "Not enough stock"),
+  price_changed: row(409, "FAILED_PRECONDITION", false, "The price has changed"),
+  product_gone: row(409, "FAILED_PRECONDITION", false, "The product is no longer sold"),
+  stock_reserved: row(409, "FAILED_PRECONDITION", false, "The stock is reserved"),
+  email_taken: row(409, "ALREADY_EXISTS", false, "The email address is taken"),
+  sku_taken: row(409, "ALREADY_EXISTS", false, "The SKU is taken"),
+  request_in_progress: row(409, "ABORTED", true, "A request with this key is still running"),
+  version_stale: row(412, "ABORTED", false, "The resource has changed"),
+  body_too_large: row(413, "INVALID_ARGUMENT", false, "The body is too large"),
+  uri_too_long: row(414, "INVALID_ARGUMENT", false, "The URL is too long"),
+  unsupported_media_type: row(415, "INVALID_ARGUMENT", false, "The content type is not supported"),
+  validation_failed: row(422, "INVALID_ARGUMENT", false, "The request is not valid"),
+  key_reused: row(422, "INVALID_ARGUMENT", false, "The idempotency key was used with another body"),
+  too_many_requests: row(429, "RESOURCE_EXHAUSTED", true, "Too many requests"),
+  headers_too_large: row(431, "INVALID_ARGUMENT", false, "The headers are too large"),
+  internal_error: row(500, "INTERNAL", false, "Something went wrong on our side"),
+  overloaded: row(503, "RESOURCE_EXHAUSTED", true, "The shop is overloaded"),
+  unavailable: row(503, "UNAVAILABLE", true, "The service is unavailable"),
+  payment_unavailable: row(503, "UNAVAILABLE", true, "The payment provider is unavailable"),
+  deadline_exceeded: row(504, "DEADLINE_EXCEEDED", true, "The deadline passed"),
+} as const satisfies Record<string, ErrorRow>;
+
+export type ErrorCode = keyof typeof ERRORS;
+
+/** One fault in a request: where it is (JSON pointer into the body, or a query, path or header parameter) and what. */
+export interface Fault {
+  pointer?: string;
+  parameter?: string;
+  code: string;
+  message: string;
+}
+
+export interface ErrorExtra {
+  /** Every fault of a 400 or 422, in document order. */
+  errors?: Fault[];
+  /** Seconds after which a retry is worth it; becomes the Retry-After header. */
+  retryAfter?: number;
+  /** Further members of the problem document, such as `productId` and `available`. */
+  [member: string]: unknown;
+}
+
+/** An expected failure. `detail` is read by the client: it says what failed, with which value, and what to do. */
+export class ShopError extends Errors.MoleculerError {
+  constructor(type: ErrorCode, detail: string, extra: ErrorExtra = {}) {
+    super(detail, ERRORS[type].status, type, extra);
+    this.name = "ShopError";
+    this.retryable = ERRORS[type].retryable;
+  }
+}
+
+/** True where `err` (ours, or one that crossed the network) is of this type. */
+export function isError(err: unknown, type: ErrorCode): boolean {
+  return (err as { type?: string } | null)?.type === type;
+}

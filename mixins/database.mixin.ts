@@ -1,0 +1,192 @@
+/**
+ * Gives a service its own PostgreSQL database as `this.db`: created where allowed, migrated forward under a lock,
+ * checked for the durability that the commit protocol stands on, drained when the service stops. It holds no SQL of
+ * any service: repositories do, as functions `(db, args)`.
+ */
+import { readdir, readFile } from "node:fs/promises";
+import knex from "knex";
+import type { ServiceSchema } from "moleculer";
+import pg from "pg";
+import { databaseUrlOf } from "../config/database.ts";
+import { config, type DatabaseName } from "../config/index.ts";
+import { ShopError } from "../lib/errors.ts";
+
+// Amounts, counts and versions stay below 2^53 (checked at the edge), so bigint columns are read as numbers.
+pg.types.setTypeParser(pg.types.builtins.INT8, Number);
+
+/** Named statements are prepared once per connection; the name must be unique to its text. */
+export interface Statement {
+  name?: string;
+  text: string;
+  values?: unknown[];
+}
+
+/** What repositories take: a pool, or one connection inside a transaction. */
+export interface Queryable {
+  query<Row>(statement: Statement): Promise<{ rows: Row[]; rowCount: number | null }>;
+}
+
+export interface Database extends Queryable {
+  /** Runs `work` on one connection between BEGIN and COMMIT (READ COMMITTED); any throw rolls back. */
+  transaction<Result>(work: (tx: Queryable) => Promise<Result>): Promise<Result>;
+  close(): Promise<void>;
+  readonly waiting: number;
+}
+
+/** Builds SQL whose shape depends on the request (sorting, filters); run it with `db.query(nativeOf(query))`. */
+export const sql = knex({ client: "pg" });
+
+export function nativeOf(builder: {
+  toSQL(): { toNative(): { sql: string; bindings: readonly unknown[] } };
+}): Statement {
+  const native = builder.toSQL().toNative();
+  return { text: native.sql, values: [...native.bindings] };
+}
+
+/** SQLSTATE of a PostgreSQL error, or undefined for any other error. */
+export const sqlState = (err: unknown): string | undefined => {
+  const code = (err as { code?: unknown } | null)?.code;
+  return typeof code === "string" && /^[0-9A-Z]{5}$/.test(code) ? code : undefined;
+};
+
+/** Serialization failure, deadlock, lost connection, server shutting down: the same work may succeed when repeated. */
+export function isTransient(err: unknown): boolean {
+  const state = sqlState(err);
+  if (state !== undefined) return /^(08|40001|40P01|53|55P03|57P0)/.test(state);
+  const { code, message } = err as { code?: string; message?: string };
+  return /^(ECONN|EPIPE|ETIMEDOUT|ENOTFOUND)/.test(code ?? "") || /connection|timeout/i.test(message ?? "");
+}
+
+export function openDatabase(url: string, poolMax: number = config.databasePoolMax): Database {
+  const pool = new pg.Pool({
+    connectionString: url,
+    max: poolMax,
+    connectionTimeoutMillis: 5_000,
+    // The commit protocol's second read must see what a rival committed a moment ago: never repeatable read.
+    // The two time-outs free the locks of a node that is paused inside a batch (SIGSTOP, a long collection).
+    options:
+      "-c default_transaction_isolation=read\\ committed -c idle_in_transaction_session_timeout=5000 -c transaction_timeout=30000",
+  });
+  // An idle connection that breaks is replaced at the next use; without a listener it would end the process.
+  pool.on("error", () => undefined);
+  return {
+    query: (statement) => pool.query(statement) as never,
+    async transaction(work) {
+      const client = await pool.connect();
+      let broken: Error | undefined;
+      try {
+        await client.query("begin");
+        const result = await work(client as unknown as Queryable);
+        await client.query("commit");
+        return result;
+      } catch (err) {
+        await client.query("rollback").catch((rollbackError: Error) => {
+          broken = rollbackError;
+        });
+        throw err;
+      } finally {
+        client.release(broken);
+      }
+    },
+    close: () => pool.end(),
+    get waiting() {
+      return pool.waitingCount;
+    },
+  };
+}
+
+/** The mixin. `migrations` is the folder of `0001_*.sql` files of the service. */
+export function databaseMixin(service: DatabaseName, migrations: URL): Partial<ServiceSchema> {
+  return {
+    created() {
+      this.db = undefined;
+    },
+    async started() {
+      const url = databaseUrlOf(service);
+      await createDatabaseIfMissing(url);
+      await migrate(url, migrations);
+      this.db = openDatabase(url);
+      if (config.environment !== "test") await refuseLossyServer(this.db, service);
+    },
+    async stopped() {
+      await this.db?.close();
+    },
+  };
+}
+
+/** Creates the database that `url` names where the server has none and the role may; otherwise says what to do. */
+export async function createDatabaseIfMissing(url: string): Promise<void> {
+  const name = decodeURIComponent(new URL(url).pathname.slice(1));
+  const probe = new pg.Client({ connectionString: url });
+  try {
+    await probe.connect();
+    return;
+  } catch (err) {
+    if (sqlState(err) !== "3D000") throw err; // 3D000: the database does not exist
+  } finally {
+    await probe.end().catch(() => undefined);
+  }
+  const maintenance = new URL(url);
+  maintenance.pathname = "/postgres";
+  const client = new pg.Client({ connectionString: maintenance.href });
+  await client.connect();
+  try {
+    await client.query(`create database ${client.escapeIdentifier(name)}`);
+  } catch (err) {
+    // 42P04, 23505: another node created it at the same moment.
+    if (!["42P04", "23505"].includes(sqlState(err) ?? ""))
+      throw new Error(
+        `database ${name} does not exist and cannot be created: ${(err as Error).message}; create it by hand`,
+        {
+          cause: err,
+        },
+      );
+  } finally {
+    await client.end();
+  }
+}
+
+/** Runs the folder's SQL files that have not run yet, in order of name, each in its own transaction. */
+export async function migrate(url: string, folder: URL): Promise<void> {
+  const runner = knex({ client: "pg", connection: url, pool: { min: 0, max: 2 } });
+  const lock = new pg.Client({ connectionString: url });
+  await lock.connect();
+  try {
+    // The advisory lock ends with its connection, so a runner killed half-way blocks nobody. Whoever holds it knows
+    // that knex's own lock row, which a kill leaves behind, belongs to nobody.
+    await lock.query("select pg_advisory_lock(4711)");
+    const migrationSource = {
+      getMigrations: async () => (await readdir(folder)).filter((name) => name.endsWith(".sql")).sort(),
+      getMigrationName: (name: string) => name,
+      getMigration: async (name: string) => {
+        const text = await readFile(new URL(name, folder), "utf8");
+        return { up: (tx: knex.Knex) => tx.raw(text), down: async () => undefined };
+      },
+    };
+    await runner.migrate.forceFreeMigrationsLock({ migrationSource });
+    await runner.migrate.latest({ migrationSource });
+  } finally {
+    await lock.end();
+    await runner.destroy();
+  }
+}
+
+/** A yes vote is a promise that outlives a power cut: refuse a server that is set to forget. */
+async function refuseLossyServer(db: Database, service: string): Promise<void> {
+  const { rows } = await db.query<{ name: string; setting: string }>({
+    text: "select name, setting from pg_settings where name in ('fsync', 'full_page_writes', 'synchronous_commit')",
+  });
+  const lossy = rows.filter((row) => row.setting === "off");
+  if (lossy.length > 0)
+    throw new Error(
+      `the database server of ${service} has ${lossy.map((row) => `${row.name} = off`).join(", ")}: ` +
+        "an acknowledged order could be lost; switch it on",
+    );
+}
+
+/** Turns a failure of the server into the error a caller may retry; every other error passes as it is. */
+export function unavailable(err: unknown): unknown {
+  return isTransient(err)
+    ? new ShopError("unavailable", "The database cannot be reached; try again.", { retryAfter: 1 })
+    : err;
+}
