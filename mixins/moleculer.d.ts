@@ -1,0 +1,36 @@
+/**
+ * Properties of our own on Moleculer's actions. They travel to other nodes with the registry, so they are plain data.
+ * The gateway reads them; so may every other way to reach an action.
+ */
+import "moleculer";
+
+declare module "moleculer" {
+  /** A response of an action in the OpenAPI document; `schema` is JSON Schema 2020-12, `{ $ref }` included. */
+  interface ActionResponse {
+    description: string;
+    schema?: Record<string, unknown>;
+  }
+
+  interface ActionSchema {
+    /** Who may call over the public interfaces. Absent means "user": an endpoint is never open by omission. */
+    auth?: "none" | "user" | "admin";
+    /** Names of the params that come from the query string; the path's come from the path, all others from the body. */
+    query?: string[];
+    /** HTTP status of success where the action sets none by `ctx.meta.$statusCode`; 200 by default. */
+    successStatus?: number;
+    /** May run twice with the effect of once, so it may be retried after a timeout. */
+    idempotent?: boolean;
+    /** Milliseconds the action may take, instead of the broker's requestTimeout. */
+    timeout?: number;
+    openapi?: {
+      summary: string;
+      description?: string;
+      tags?: string[];
+      responses?: Record<number, ActionResponse>;
+      /** Request headers that mean something here: "Idempotency-Key", "If-Match", "If-None-Match". */
+      headers?: string[];
+      /** Named schemas that `{ $ref: "#/components/schemas/Name" }` may point to, here and in other actions. */
+      schemas?: Record<string, Record<string, unknown>>;
+    };
+  }
+}
