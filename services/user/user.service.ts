@@ -1,0 +1,164 @@
+/**
+ * user: accounts, their credentials and profiles. It alone sees passwords and their hashes; auth asks it whether
+ * credentials are right and gets an identity or nothing.
+ */
+import { randomBytes } from "node:crypto";
+import type { Context, Service, ServiceSchema } from "moleculer";
+import { config } from "../../config/index.ts";
+import { ShopError } from "../../lib/errors.ts";
+import { newId } from "../../lib/ids.ts";
+import { type Database, databaseMixin, unavailable } from "../../mixins/database.mixin.ts";
+import type { CredentialsParams, Identity, RegisterParams, UserView } from "./api.ts";
+import { ensureFirstAdmin } from "./first-admin.ts";
+import { type Hasher, openHasher } from "./password.hasher.ts";
+import { passwordFault, UNITS_MAX } from "./password.ts";
+import {
+  findUserByEmail,
+  findUserById,
+  insertUser,
+  replacePasswordHash,
+  secretOf,
+} from "./user.repository.ts";
+import { EMAIL_LENGTH_MAX, EMAIL_PATTERN, viewOf } from "./user.ts";
+
+interface Vars {
+  db: Database;
+  hasher: Hasher;
+  firstAdminPassword: string | null;
+}
+type UserService = Service & Vars;
+interface Meta {
+  user: Identity | null;
+}
+
+const PEPPER_BYTES = 32;
+
+const user = {
+  name: "user",
+  mixins: [databaseMixin("user", new URL("./migrations/", import.meta.url))],
+  settings: { rest: "/" },
+
+  actions: {
+    register: {
+      rest: "POST /register",
+      auth: "none",
+      successStatus: 201,
+      openapi: { summary: "Register a customer", tags: ["accounts"] },
+      params: {
+        $$strict: true,
+        email: { type: "string", trim: true, max: EMAIL_LENGTH_MAX, pattern: EMAIL_PATTERN },
+        // The finer rules (code points after NFKC, the blocklist) are password.ts's.
+        password: { type: "string", min: 8, max: UNITS_MAX },
+        // Neither control characters nor half characters: PostgreSQL and mail headers take neither.
+        name: {
+          type: "string",
+          trim: true,
+          min: 1,
+          max: 200,
+          pattern: "^[^\\p{Cc}\\p{Cs}]*$",
+          patternFlags: "u",
+        },
+      },
+      async handler(this: UserService, ctx: Context<RegisterParams>): Promise<UserView> {
+        const { email, password, name } = ctx.params;
+        const fault = passwordFault(password);
+        if (fault) throw new ShopError("validation_failed", fault.message, { errors: [fault] });
+        // Looked up first, so that a taken address does not cost a hash; the insert decides between rivals.
+        const taken = await findUserByEmail(this.db, email);
+        const created = taken
+          ? undefined
+          : await insertUser(this.db, {
+              id: newId(),
+              email,
+              name,
+              passwordHash: await this.hasher.hash(password),
+              roles: ["user"],
+            });
+        if (!created)
+          throw new ShopError("email_taken", `There is an account for ${email} already; log in instead.`);
+        return viewOf(created);
+      },
+    },
+
+    profile: {
+      rest: "GET /profile",
+      auth: "user",
+      idempotent: true,
+      openapi: { summary: "Your own account", tags: ["accounts"] },
+      params: { $$strict: true },
+      async handler(this: UserService, ctx: Context<object, Meta>): Promise<UserView> {
+        const id = ctx.meta.user?.id;
+        const found = id === undefined ? undefined : await findUserById(this.db, id);
+        if (!found)
+          throw new ShopError("unauthorized", "The account of this token does not exist; log in again.");
+        return viewOf(found);
+      },
+    },
+
+    /** Called by auth at login. Null where the address is unknown or the password wrong, in the same time. */
+    verifyCredentials: {
+      idempotent: true,
+      params: { $$strict: true, email: "string", password: "string" },
+      async handler(this: UserService, ctx: Context<CredentialsParams>): Promise<Identity | null> {
+        const { email, password } = ctx.params;
+        const found = await findUserByEmail(this.db, email);
+        if (!(await this.hasher.matches(password, found?.passwordHash)) || !found) return null;
+        // A changed BCRYPT_COST reaches old accounts here; else their logins would differ in time from unknown ones.
+        if (this.hasher.outdated(found.passwordHash)) {
+          const becomes = await this.hasher.hash(password);
+          await replacePasswordHash(this.db, { id: found.id, was: found.passwordHash, becomes });
+        }
+        return { id: found.id, roles: found.roles };
+      },
+    },
+
+    /** Called by auth when a token is refreshed. Null where there is no such account. */
+    get: {
+      idempotent: true,
+      params: { $$strict: true, id: "uuid" },
+      async handler(this: UserService, ctx: Context<{ id: string }>): Promise<UserView | null> {
+        const found = await findUserById(this.db, ctx.params.id);
+        return found ? viewOf(found) : null;
+      },
+    },
+
+    /**
+     * The password that was made for the first administrator: once, and to this process alone (`protected` actions
+     * are not announced to other nodes). Called by the start script to print it.
+     */
+    firstAdminPassword: {
+      visibility: "protected",
+      handler(this: UserService): string | null {
+        const password = this.firstAdminPassword;
+        this.firstAdminPassword = null;
+        return password;
+      },
+    },
+  },
+
+  hooks: {
+    error: {
+      "*"(_ctx: Context, err: Error) {
+        throw unavailable(err);
+      },
+    },
+  },
+
+  async started(this: UserService) {
+    const pepper = await secretOf(this.db, { name: "pepper", candidate: randomBytes(PEPPER_BYTES) });
+    this.hasher = openHasher({ pepper, cost: config.bcryptCost });
+    const outcome = await ensureFirstAdmin(this.db, this.hasher, {
+      email: config.adminEmail,
+      password: config.adminPassword,
+      mayMake: !this.broker.options.transporter,
+    });
+    this.firstAdminPassword = outcome.madePassword ?? null;
+    if (outcome.problem) this.logger.warn(outcome.problem);
+  },
+
+  async stopped(this: UserService) {
+    await this.hasher?.close();
+  },
+};
+
+export default user as unknown as ServiceSchema;
