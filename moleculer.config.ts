@@ -1,0 +1,94 @@
+/**
+ * The broker's options, values from config/ only. Every option that matters is named here even where it equals the
+ * framework's default, because several defaults are wrong for a shop (no time-out, no tracking, an open schema) and
+ * the others must not change under us. scripts/shop.ts builds the broker from this; the framework's own overrides
+ * from the environment do not apply.
+ */
+import { type BrokerOptions, Validators } from "moleculer";
+import { config } from "./config/index.ts";
+
+/**
+ * Innermost first. Against the framework's own order: the cache stands inside hooks and validation, so a hit is
+ * authorised and its key made of validated params; the breaker stands outside the time-out, so it counts time-outs.
+ */
+const MIDDLEWARES = [
+  "Cacher",
+  "ActionHook",
+  "Validator",
+  "Bulkhead",
+  "ContextTracker",
+  "Timeout",
+  "CircuitBreaker",
+  "Retry",
+  "Fallback",
+  "ErrorHandler",
+  "Tracing",
+  "Metrics",
+];
+
+/** Pino formats a first string with what follows and drops the rest; Moleculer logs (message, error | detail). */
+export function logMethod(this: unknown, args: unknown[], method: (...args: unknown[]) => void): void {
+  const [message, ...rest] = args;
+  if (typeof message !== "string" || rest.length === 0) {
+    method.apply(this, args);
+    return;
+  }
+  const detail: Record<string, unknown> = {};
+  rest.forEach((part, index) => {
+    if (part instanceof Error) detail.err = part;
+    else if (typeof part === "object" && part !== null && !Array.isArray(part)) Object.assign(detail, part);
+    else detail[`detail${index || ""}`] = part;
+  });
+  method.call(this, detail, message);
+}
+
+const options: BrokerOptions = {
+  namespace: config.namespace,
+  nodeID: config.nodeId,
+
+  // People read a terminal, programs read everything else.
+  logger: process.stdout.isTTY
+    ? { type: "Console", options: { formatter: "short", colors: true } }
+    : { type: "Pino", options: { pino: { options: { base: null, hooks: { logMethod } } } } },
+  logLevel: config.logLevel,
+
+  transporter: null,
+  cacher: null,
+  serializer: "JSON",
+  heartbeatInterval: 3,
+  // The check runs once per time-out, so a dead node is noticed within twice this.
+  heartbeatTimeout: 9,
+
+  // Above the checkout's own deadline of 5 s, which answers 202; this one ends what has no deadline.
+  requestTimeout: 10_000,
+  // Retries belong to one layer and to actions that may be repeated; the framework's multiply per hop.
+  retryPolicy: { enabled: false },
+  circuitBreaker: { enabled: false },
+  // The mailboxes are the limit on the checkout path.
+  bulkhead: { enabled: false },
+  maxCallLevel: 20,
+  // Cloning breaks moleculer-web, whose params hold the request and the response.
+  contextParamsCloning: false,
+
+  // Stopping waits this long for calls in flight; Kubernetes' and Docker's grace must be longer.
+  tracking: { enabled: true, shutdownTimeout: 15_000 },
+  registry: { strategy: "RoundRobin", preferLocal: true, stopDelay: 100, discoverer: "Local" },
+  // A started service is seen by other nodes after this, by default only after a second.
+  transit: { serviceChangedDebounceTime: 100 } as BrokerOptions["transit"],
+
+  // Unknown fields are refused at every depth: what is not declared is a mistake or an attack.
+  validator: new Validators.Fastest({
+    useNewCustomCheckerFunction: true,
+    defaults: { object: { strict: true } },
+  }),
+
+  internalMiddlewares: false,
+  middlewares: MIDDLEWARES,
+  metrics: false,
+  tracing: false,
+  hotReload: false,
+  // scripts/start.ts handles signals: the database outlives the broker.
+  skipProcessEventRegistration: true,
+};
+
+export default options;

@@ -1,0 +1,34 @@
+/** What a person sees when the shop is open: where it is, whom to log in as, and a purchase to paste. */
+import type { AddressInfo } from "node:net";
+import type { ServiceBroker } from "moleculer";
+import type { Config } from "../config/index.ts";
+
+export function banner(broker: ServiceBroker, config: Config): string {
+  const api = broker.getLocalService("api") as { server?: { address(): AddressInfo | null } } | undefined;
+  const address = api?.server?.address();
+  if (!address) return `\nThis node (${config.nodeId}) hosts ${config.services.join(", ")}; no gateway.`;
+  const url = `http://localhost:${address.port}`;
+  const password =
+    config.adminPassword === undefined ? "was printed at the first start" : "is ADMIN_PASSWORD";
+  return `
+The shop is open.
+  API        ${url}   reference ${url}/docs
+  data       ${config.databaseUrl === undefined ? config.dataDir : "on the server of DATABASE_URL"}
+  admin      ${config.adminEmail}, whose password ${password}
+
+Register, log in and buy: paste this into another terminal.
+
+${purchase(url)}
+`;
+}
+
+/** Plain sh with curl, grep, head and cut: what every machine has. Pasted twice, it buys twice. */
+function purchase(url: string): string {
+  const json = "-H 'content-type: application/json'";
+  const first = (field: string) => `grep -o '"${field}":"[^"]*"' | head -n 1 | cut -d '"' -f 4`;
+  return `SHOP=${url}
+curl -s $SHOP/register ${json} -d '{"email":"ada@example.com","password":"analytical engine","name":"Ada"}'
+TOKEN=$(curl -s $SHOP/login ${json} -d '{"email":"ada@example.com","password":"analytical engine"}' | ${first("accessToken")})
+PRODUCT=$(curl -s "$SHOP/products?limit=1" | ${first("id")})
+curl -i $SHOP/orders ${json} -H "authorization: Bearer $TOKEN" -d '{"items":[{"productId":"'$PRODUCT'","quantity":1}],"payment":{"token":"tok_ok"}}'`;
+}

@@ -1,0 +1,20 @@
+/** Errors as one message for a person: what failed, why, and what to do where we know it. */
+
+/** `port` is the one the gateway was told to take. */
+export function describe(err: unknown, port?: number): string {
+  const causes = chain(err);
+  const code = causes.map((cause) => (cause as { code?: unknown }).code).find((value) => value !== undefined);
+  if (code === "EADDRINUSE")
+    return `port ${port ?? "?"} is taken by another program: end that one, or choose another port, as in PORT=3001 npm start (PORT=0 takes a free one).`;
+  if (code === "EACCES" && port !== undefined && port > 0 && port < 1024)
+    return `port ${port} needs more rights than this user has: choose one above 1023, as in PORT=3000 npm start.`;
+  // A connection refused on several addresses is an AggregateError, which has no message of its own.
+  return causes.map((cause) => cause.message || String(code ?? cause.name)).join("\n  because: ");
+}
+
+function chain(err: unknown): Error[] {
+  const causes: Error[] = [];
+  for (let at = err; at !== undefined && at !== null && causes.length < 5; at = (at as Error).cause)
+    causes.push(at instanceof Error ? at : new Error(String(at)));
+  return causes;
+}

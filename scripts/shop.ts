@@ -1,0 +1,62 @@
+/**
+ * Builds the shop's broker with the services of this node, for npm start, the benchmarks and the tests alike. The
+ * caller starts and stops it.
+ */
+import { existsSync } from "node:fs";
+import { type BrokerOptions, ServiceBroker, type ServiceSchema } from "moleculer";
+import { config, type ServiceName } from "../config/index.ts";
+import options from "../moleculer.config.ts";
+
+export interface ShopOptions {
+  /** Which services this node hosts; those of the configuration by default. */
+  services?: readonly ServiceName[];
+  overrides?: Partial<BrokerOptions>;
+}
+
+/** Creates the broker and loads its services, started neither. Throws where a service has no file. */
+export async function createShop({ services = config.services, overrides = {} }: ShopOptions = {}) {
+  const schemas = await Promise.all(services.map(loadService));
+  const broker = new ShopBroker({ ...options, ...overrides });
+  for (const schema of schemas) broker.createService(schema);
+  return broker;
+}
+
+/**
+ * A broker that never ends the process by itself. The framework exits where a port is taken, among others; this one
+ * fails its start, or tells `onFatal` later, so that whoever started more than a broker can stop it too.
+ */
+export class ShopBroker extends ServiceBroker {
+  /** Called with what makes going on impossible, after the start. Without it, the error is thrown. */
+  onFatal: ((fault: Error) => void) | undefined;
+  #failStart: ((fault: Error) => void) | undefined;
+
+  override async start(): Promise<void> {
+    const failed = new Promise<never>((_, reject) => {
+      this.#failStart = reject;
+    });
+    try {
+      await Promise.race([super.start(), failed]);
+    } finally {
+      this.#failStart = undefined;
+    }
+  }
+
+  override fatal(message: string, cause?: Error): void {
+    const fault = new Error(message, { cause });
+    // The framework's constructor may call this, before our fields exist.
+    if (!(#failStart in this)) throw fault;
+    if (this.#failStart) this.#failStart(fault);
+    else if (this.onFatal) this.onFatal(fault);
+    else throw fault;
+  }
+}
+
+async function loadService(name: ServiceName): Promise<ServiceSchema> {
+  const folder = name === "transaction-manager" ? "actors" : "services";
+  const file = `${folder}/${name}/${name}.service.ts`;
+  const url = new URL(`../${file}`, import.meta.url);
+  if (!existsSync(url)) throw new Error(`service ${name} has no file ${file}; leave it out of SERVICES`);
+  const { default: schema } = (await import(url.href)) as { default?: ServiceSchema };
+  if (!schema?.name) throw new Error(`${file} has no service schema as its default export`);
+  return schema;
+}

@@ -1,0 +1,103 @@
+/**
+ * `npm start`: the whole shop in one process, with a PostgreSQL of its own where no DATABASE_URL is set. A failed
+ * start prints one message and leaves nothing running; SIGINT and SIGTERM drain and stop; a second signal exits.
+ */
+import { constants } from "node:os";
+
+// Not static: on an older Node their own imports would fail first, with a message that helps nobody.
+refuseOldNode();
+const { banner } = await import("./banner.ts");
+const { describe } = await import("./describe.ts");
+
+// The gateway's open connections may hold the stop; what has not finished by then never will.
+const STOP_MS_MAX = 25_000;
+// npm passes a terminal's Ctrl-C on to us, which the terminal has sent already.
+const ECHO_MS = 1_000;
+
+const undo: (() => Promise<void>)[] = [];
+let stopping: { since: number } | undefined;
+let port: number | undefined;
+
+process.on("SIGINT", onSignal);
+process.on("SIGTERM", onSignal);
+
+const started = start();
+started.catch(fail);
+
+async function start(): Promise<void> {
+  const { config, DATABASES } = await import("../config/index.ts");
+  port = config.port;
+  const { ensurePostgres } = await import("./postgres.ts");
+  const { createShop } = await import("./shop.ts");
+  const embedded = DATABASES.some(
+    (name) => config.services.includes(name) && !config.databaseUrl && !config.databaseUrls[name],
+  );
+  if (embedded) {
+    const postgres = await ensurePostgres({ dataDir: config.dataDir, log: say });
+    undo.push(() => postgres.stop());
+    say(`PostgreSQL ${postgres.version} ${postgres.adopted ? "was running" : "runs"} in ${config.dataDir}`);
+  }
+  if (stopping) return;
+  const broker = await createShop();
+  undo.push(() => broker.stop());
+  await broker.start();
+  if (stopping) return;
+  broker.onFatal = (err) => void fail(err);
+  if (config.environment !== "production") say(banner(broker, config));
+}
+
+function onSignal(signal: "SIGINT" | "SIGTERM"): void {
+  const status = 128 + constants.signals[signal];
+  if (stopping) {
+    if (performance.now() - stopping.since > ECHO_MS) process.exit(status);
+    return;
+  }
+  say(`\n${signal}: finishing what is in flight ... (once more to exit at once)`);
+  void stop().then((clean) => process.exit(clean ? 0 : 1));
+}
+
+async function fail(err: unknown): Promise<void> {
+  await stop();
+  console.error(`\nThe shop cannot go on: ${describe(err, port)}`);
+  process.exit(1);
+}
+
+/** Undoes the start backwards. The first step, broker.stop(), makes readiness fail before it waits for anything. */
+async function stop(): Promise<boolean> {
+  stopping ??= { since: performance.now() };
+  // A start that is half-way would otherwise go on behind our back; its failure is reported by whoever started it.
+  let clean = await inTime(
+    started.catch(() => undefined),
+    "the start",
+  );
+  for (const step of undo.splice(0).reverse()) clean = (await inTime(step(), "a part of the shop")) && clean;
+  return clean;
+}
+
+async function inTime(work: Promise<void>, what: string): Promise<boolean> {
+  const late = Promise.withResolvers<never>();
+  const tooLate = new Error(`it took more than ${STOP_MS_MAX / 1000} s`);
+  const timer = setTimeout(() => late.reject(tooLate), STOP_MS_MAX);
+  try {
+    await Promise.race([work, late.promise]);
+    return true;
+  } catch (err) {
+    console.error(`${what} did not stop: ${describe(err)}`);
+    return false;
+  } finally {
+    clearTimeout(timer);
+  }
+}
+
+function say(line: string): void {
+  console.log(line);
+}
+
+function refuseOldNode(): void {
+  const [major = 0, minor = 0] = process.versions.node.split(".").map(Number);
+  if (major > 22 || (major === 22 && minor >= 18)) return;
+  console.error(
+    `Node ${process.versions.node} is too old: the shop needs 22.18 or later; npm start brings its own.`,
+  );
+  process.exit(1);
+}
