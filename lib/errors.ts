@@ -29,6 +29,7 @@ export const ERRORS = {
   not_found: row(404, "NOT_FOUND", false, "Not found"),
   method_not_allowed: row(405, "UNIMPLEMENTED", false, "The method is not allowed here"),
   not_acceptable: row(406, "INVALID_ARGUMENT", false, "No acceptable representation"),
+  request_timeout: row(408, "DEADLINE_EXCEEDED", true, "The request did not arrive in time"),
   insufficient_stock: row(409, "FAILED_PRECONDITION", false, "Not enough stock"),
   price_changed: row(409, "FAILED_PRECONDITION", false, "The price has changed"),
   product_gone: row(409, "FAILED_PRECONDITION", false, "The product is no longer sold"),

@@ -9,6 +9,8 @@ declare module "moleculer" {
   interface ActionResponse {
     description: string;
     schema?: Record<string, unknown>;
+    /** application/json below 400, application/problem+json above, unless said otherwise. */
+    mediaType?: string;
   }
 
   interface ActionSchema {

@@ -1,0 +1,182 @@
+/**
+ * The REST gateway. moleculer-web owns the server's life and generates the aliases from the actions' `rest`; the way
+ * of a request (serve.ts) is ours, because every check of the contract must hold and the route must cost little.
+ * Nothing is served that no action declares: no mapping by action name, no internal services.
+ */
+import type { IncomingMessage, ServerResponse } from "node:http";
+import type { Context, Service, ServiceSchema, ServiceSettingSchema } from "moleculer";
+import ApiGateway from "moleculer-web";
+import { config } from "../../config/index.ts";
+import { clientAddressReader } from "./client-address.ts";
+import { docsAliases } from "./docs.ts";
+import { answerError, beginExchange, type Exchange } from "./exchange.ts";
+import { READINESS, readiness } from "./health.ts";
+import { openApiOf } from "./openapi.ts";
+import { operationsOf, Router } from "./router.ts";
+import { serve } from "./serve.ts";
+import { createGatewayServer, drain } from "./server.ts";
+import { TokenVerifier } from "./token-verifier.ts";
+
+/** Limits and breakers belong to the actions behind the gateway; around it they would close the whole shop. */
+const unguarded = {
+  timeout: 0,
+  bulkhead: { enabled: false },
+  circuitBreaker: { enabled: false },
+  retryPolicy: { enabled: false },
+};
+
+interface GatewaySettings extends ServiceSettingSchema {
+  port: number;
+  ip: string | null;
+  corsOrigins: readonly string[];
+  trustedProxies: readonly string[];
+  /** Services that must be known before this node is ready. */
+  expectedServices: readonly string[];
+  [setting: string]: unknown;
+}
+
+const gateway: ServiceSchema<GatewaySettings> = {
+  name: "api",
+  mixins: [ApiGateway],
+
+  settings: {
+    rest: "/",
+    port: config.port,
+    // No address: both IP versions, or the one the machine has.
+    ip: null,
+    corsOrigins: config.corsOrigins,
+    trustedProxies: config.trustedProxies,
+    expectedServices: config.services,
+    logRequest: null,
+    logResponse: null,
+    logRouteRegistration: "debug",
+    routes: [
+      {
+        path: "/",
+        autoAliases: true,
+        mappingPolicy: "restrict",
+        bodyParsers: false,
+        logging: false,
+        pathToRegexpOptions: { sensitive: true },
+        aliases: docsAliases,
+      },
+    ],
+    // Settings are broadcast to every node; these are nobody else's business.
+    $secureSettings: ["corsOrigins", "trustedProxies", "expectedServices", "routes"],
+  },
+
+  actions: {
+    rest: {
+      ...unguarded,
+      async handler(ctx: Context<Exchange>) {
+        try {
+          await serve(this as never, ctx, ctx.params);
+        } catch (err) {
+          answerError(ctx.params, err, this.logger);
+        }
+      },
+    },
+    // They would show or change the routes from outside.
+    listAliases: false,
+    addRoute: false,
+    removeRoute: false,
+
+    live: {
+      rest: "GET /health/live",
+      auth: "none",
+      openapi: { summary: "Is the process alive?", tags: ["operations"] },
+      handler: () => ({ status: "live", checks: {} }),
+    },
+    ready: {
+      rest: "GET /health/ready",
+      auth: "none",
+      openapi: {
+        summary: "May this node be sent requests?",
+        tags: ["operations"],
+        responses: {
+          200: { description: "Ready", schema: READINESS },
+          503: { description: "Not ready", schema: READINESS, mediaType: "application/json" },
+        },
+      },
+      async handler(ctx) {
+        const result = await readiness(this.broker, this.settings.expectedServices);
+        ctx.meta.$statusCode = result.status === "ready" ? 200 : 503;
+        return result;
+      },
+    },
+    document: {
+      rest: "GET /openapi.json",
+      auth: "none",
+      openapi: { summary: "This contract as OpenAPI 3.1", tags: ["operations"] },
+      handler() {
+        return openApiOf(this.router.operations);
+      },
+    },
+  },
+
+  methods: {
+    createServer() {
+      this.server ??= createGatewayServer(this.httpHandler);
+    },
+
+    /** Every request enters here, from the HTTP server. */
+    async httpHandler(req: IncomingMessage, res: ServerResponse) {
+      const exchange = beginExchange(req, res, {
+        clientAddress: this.clientAddressOf(req.socket.remoteAddress, req.headers["x-forwarded-for"]),
+        corsOrigins: this.settings.corsOrigins,
+        isStopping: !this.broker.started,
+      });
+      try {
+        const rest = this.actions.rest as Service.ServiceAction;
+        await rest(exchange, { requestID: exchange.requestId, meta: exchange.meta });
+      } catch (err) {
+        answerError(exchange, err, this.logger);
+      }
+    },
+
+    verify(token: string) {
+      return this.verifier.verify(token);
+    },
+
+    refreshRoutes() {
+      this.areRoutesStale = false;
+      for (const route of this.routes) this.regenerateAutoAliases(route);
+      const operations = operationsOf(this.broker, this.aliases, this.knownOperations, (reason) =>
+        this.logger.error(`an action cannot be served: ${reason}`),
+      );
+      this.knownOperations = operations;
+      return new Router(operations);
+    },
+
+    drain() {
+      return drain(this.server);
+    },
+  },
+
+  created() {
+    this.clientAddressOf = clientAddressReader(this.settings.trustedProxies);
+    this.verifier = new TokenVerifier({ fetchKeys: () => this.broker.call("auth.jwks") });
+    this.knownOperations = [];
+    this.areRoutesStale = true;
+    // moleculer-web rebuilds half a second after a change. Rebuilding at the next request instead means that no
+    // request after broker.start() meets a route that is not there yet.
+    this.regenerateAllAutoAliases = () => {
+      this.areRoutesStale = true;
+    };
+    let router: Router;
+    Object.defineProperty(this, "router", {
+      get: () => {
+        if (this.areRoutesStale) router = this.refreshRoutes();
+        return router;
+      },
+    });
+    // Before any service stops: requests in flight still need the others.
+    this.broker.middlewares.add({ name: "GatewayDrain", stopping: () => this.drain() });
+  },
+
+  stopped() {
+    return this.drain();
+  },
+};
+
+export default gateway;

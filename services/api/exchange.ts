@@ -1,0 +1,81 @@
+/** One request and its answer: what is known about it while it passes through, and the only way to answer it. */
+import type { IncomingMessage, ServerResponse } from "node:http";
+import type { Logger } from "moleculer";
+import type { AnswerMeta, CallerMeta } from "./api.ts";
+import { corsHeaders, requestIdOf, responseHeaders } from "./headers.ts";
+import { type Failed, problemOf } from "./problem.ts";
+
+export interface Exchange extends Failed {
+  req: IncomingMessage;
+  res: ServerResponse;
+  meta: CallerMeta & AnswerMeta;
+  /** Fields of every answer to this request. */
+  fields: Record<string, string>;
+}
+
+export function beginExchange(
+  req: IncomingMessage,
+  res: ServerResponse,
+  settings: { clientAddress: string; corsOrigins: readonly string[]; isStopping: boolean },
+): Exchange {
+  const requestId = requestIdOf(req);
+  const fields = { ...responseHeaders(requestId), ...corsHeaders(req, settings.corsOrigins) };
+  if (settings.isStopping) fields.connection = "close";
+  const meta = { user: null, requestId, clientAddress: settings.clientAddress };
+  return { req, res, requestId, instance: "/", meta, fields };
+}
+
+export function answer(
+  { req, res, fields }: Exchange,
+  status: number,
+  headers: Record<string, string>,
+  body?: string,
+): void {
+  const all: Record<string, string | number> = { ...fields, ...headers };
+  if (body !== undefined) all["content-length"] = Buffer.byteLength(body);
+  else if (status !== 204 && status !== 304) all["content-length"] = 0;
+  res.writeHead(status, all);
+  res.end(req.method === "HEAD" ? undefined : body);
+}
+
+/** Answers with the action's result, by what it left in meta. */
+export function answerResult(exchange: Exchange, successStatus: number, result: unknown): void {
+  const { $statusCode, $location } = exchange.meta;
+  const status = $statusCode ?? successStatus;
+  const headers = actionHeaders(exchange);
+  if ($location !== undefined) headers.location = $location;
+  if (status === 204 || status === 304 || result === undefined || result === null) {
+    answer(exchange, status, headers);
+    return;
+  }
+  headers["content-type"] ??= "application/json; charset=utf-8";
+  answer(exchange, status, headers, JSON.stringify(result));
+}
+
+/** Answers with a problem document and records what is our fault. */
+export function answerError(exchange: Exchange, err: unknown, logger: Logger): void {
+  const { req, res, requestId, instance } = exchange;
+  const problem = problemOf(err, exchange);
+  if (problem.status >= 500)
+    logger[problem.code === "internal_error" ? "error" : "warn"](
+      `${req.method} ${instance} failed: ${problem.code}`,
+      {
+        requestId,
+        stack: (err as Error | null)?.stack ?? String(err),
+        data: (err as { data?: unknown } | null)?.data,
+      },
+    );
+  if (res.headersSent) {
+    // Half an answer is out: only a broken connection still tells the client that it is not whole.
+    res.destroy();
+    return;
+  }
+  answer(exchange, problem.status, { ...actionHeaders(exchange), ...problem.headers }, problem.body);
+}
+
+/** Lower case, so that an action's `Cache-Control` replaces ours instead of standing beside it. */
+function actionHeaders({ meta: { $responseHeaders } }: Exchange): Record<string, string> {
+  const headers: Record<string, string> = {};
+  for (const name in $responseHeaders) headers[name.toLowerCase()] = $responseHeaders[name] as string;
+  return headers;
+}

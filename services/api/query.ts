@@ -1,0 +1,41 @@
+/**
+ * Reads a query string into strings, one per declared name. What is not declared is refused, not ignored: a client
+ * that mistypes `limit` should learn it, and nothing from the URL may ever stand in for a member of the body.
+ */
+import { type Fault, ShopError } from "../../lib/errors.ts";
+import { FAULTS_MAX, isPrototypeKey, stringFault } from "./json.ts";
+
+/** `query` is what follows the question mark. Throws malformed_request (400) or validation_failed (422). */
+export function parseQuery(query: string, declared: ReadonlySet<string>): Record<string, string> {
+  const values: Record<string, string> = {};
+  const faults: Fault[] = [];
+  const report = (parameter: string, fault: Omit<Fault, "parameter">): void => {
+    if (faults.length < FAULTS_MAX) faults.push({ parameter, ...fault });
+  };
+  for (const part of query.split("&")) {
+    if (part === "") continue;
+    const cut = part.indexOf("=");
+    const name = decode(cut === -1 ? part : part.slice(0, cut));
+    const value = cut === -1 ? "" : decode(part.slice(cut + 1));
+    if (isPrototypeKey(name))
+      throw new ShopError("malformed_request", `The query holds the name ${name}, which is not allowed.`);
+    if (!declared.has(name)) report(name, { code: "unknown_parameter", message: "is not known here" });
+    else if (name in values) report(name, { code: "repeated", message: "must not be repeated" });
+    else {
+      values[name] = value;
+      const fault = stringFault(value);
+      if (fault) report(name, fault);
+    }
+  }
+  if (faults.length > 0)
+    throw new ShopError("validation_failed", "The query string is not valid.", { errors: faults });
+  return values;
+}
+
+function decode(text: string): string {
+  try {
+    return decodeURIComponent(text.replaceAll("+", " "));
+  } catch {
+    throw new ShopError("malformed_request", "The URL holds a percent-encoding that is not UTF-8.");
+  }
+}

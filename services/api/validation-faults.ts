@@ -1,0 +1,46 @@
+/**
+ * Turns fastest-validator's faults into ours: `items[0].quantity` becomes the pointer `/items/0/quantity`, a path or
+ * query parameter its name, and "forbidden keys: a, b" one fault for each unknown key.
+ */
+import type { Fault } from "../../lib/errors.ts";
+import { FAULTS_MAX, pointerOf } from "./json.ts";
+
+interface ValidatorFault {
+  type?: string;
+  field?: string;
+  message?: string;
+  expected?: unknown;
+}
+
+/** `params` is what was validated; `parameters` names those of them that came from the path or the query. */
+export function faultsOf(data: unknown, params: unknown, parameters: ReadonlySet<string>): Fault[] {
+  const faults: Fault[] = [];
+  for (const item of Array.isArray(data) ? (data as ValidatorFault[]) : []) {
+    const steps = item.field?.match(/[^.[\]']+/g) ?? [];
+    const place = (path: readonly string[]): Fault => ({
+      ...(path[0] !== undefined && parameters.has(path[0])
+        ? { parameter: path[0] }
+        : { pointer: pointerOf(path) }),
+      code: snakeCase(item.type ?? "invalid"),
+      message: (item.message ?? "is not valid").slice(0, 300),
+    });
+    if (item.type === "objectStrict") {
+      for (const key of unknownKeys(item, steps, params)) {
+        if (faults.length === FAULTS_MAX) return faults;
+        faults.push({ ...place([...steps, key]), code: "unknown_member", message: "is not known here" });
+      }
+    } else faults.push(place(steps));
+    if (faults.length === FAULTS_MAX) break;
+  }
+  return faults;
+}
+
+/** The validator joins the keys with commas, which keys may contain; so they are read from the params themselves. */
+function unknownKeys(fault: ValidatorFault, steps: readonly string[], params: unknown): string[] {
+  let parent = params;
+  for (const step of steps) parent = (parent as Record<string, unknown> | undefined)?.[step];
+  const known = new Set(String(fault.expected ?? "").split(", "));
+  return Object.keys(parent ?? {}).filter((key) => !known.has(key));
+}
+
+const snakeCase = (word: string): string => word.replace(/[A-Z]/g, (letter) => `_${letter.toLowerCase()}`);
