@@ -30,3 +30,10 @@ export interface Identity {
   id: string;
   roles: Role[];
 }
+
+/** Payload of `user.registered` version 1. */
+export interface UserRegisteredV1 {
+  userId: string;
+  email: string;
+  name: string;
+}
