@@ -1,0 +1,212 @@
+/**
+ * The mailbox: a bounded queue in front of a behaviour that works on batches. It is group commit for messages: while
+ * one batch is on disk, messages collect, and the next batch takes what is there. No timers, so a lone message waits
+ * for nothing.
+ *
+ * Contract. `ask` resolves with the behaviour's reply to that message, or rejects with
+ * - `overloaded` when the mailbox is full: nothing was done, nothing is durable;
+ * - `deadline_exceeded` when the message expired before work on it began: nothing was done;
+ * - `unavailable` when the mailbox is closed;
+ * - the behaviour's own error otherwise: the outcome is then unknown to the mailbox.
+ * The behaviour receives 1 to batchMax messages and must answer as many replies, in order; an Error in that list
+ * rejects its message alone. When it throws something that `isolates` holds for, the batch is bisected until the
+ * culprit fails alone; so a behaviour must be safe to repeat.
+ */
+import { ShopError } from "../lib/errors.ts";
+
+export interface MailboxOptions<Message, Reply> {
+  name: string;
+  behaviour: (batch: Message[]) => Promise<readonly (Reply | Error)[]>;
+  /** Messages waiting at most; default 2,000. */
+  capacity?: number;
+  /** Messages per batch at most; default 256. */
+  batchMax?: number;
+  /** Bytes per batch at most, by `bytesOf`; one larger message still travels alone. Default: no limit. */
+  batchBytesMax?: number;
+  bytesOf?: (message: Message) => number;
+  /** Batches worked on at once; default 1. */
+  inFlightMax?: number;
+  /** True for errors that one message may have caused. Default: none, the whole batch fails. */
+  isolates?: (err: unknown) => boolean;
+  /** Milliseconds of a clock that never jumps. */
+  now?: () => number;
+  /** Starts a batch after the current turn of the event loop, so that what arrives together travels together. */
+  defer?: (start: () => void) => void;
+}
+
+export interface MailboxStats {
+  name: string;
+  depth: number;
+  inFlight: number;
+  messages: number;
+  batches: number;
+  batchLargest: number;
+  overloaded: number;
+  expired: number;
+  failures: number;
+  /** Failed batches since the last one that succeeded. */
+  failuresInARow: number;
+  waitMsTotal: number;
+  workMsTotal: number;
+}
+
+interface Envelope<Message, Reply> {
+  readonly message: Message;
+  readonly arrivedAt: number;
+  readonly expiresAt: number;
+  readonly resolve: (reply: Reply) => void;
+  readonly reject: (err: unknown) => void;
+}
+
+export class Mailbox<Message, Reply> {
+  readonly #options: Required<MailboxOptions<Message, Reply>>;
+  readonly #stats: MailboxStats;
+  #queue: Envelope<Message, Reply>[] = [];
+  #startPending = false;
+  #closed = false;
+  #onIdle: (() => void)[] = [];
+
+  constructor(options: MailboxOptions<Message, Reply>) {
+    this.#options = {
+      capacity: 2_000,
+      batchMax: 256,
+      batchBytesMax: Number.POSITIVE_INFINITY,
+      bytesOf: () => 0,
+      inFlightMax: 1,
+      isolates: () => false,
+      now: () => performance.now(),
+      defer: setImmediate,
+      ...options,
+    };
+    this.#stats = {
+      name: options.name,
+      depth: 0,
+      inFlight: 0,
+      messages: 0,
+      batches: 0,
+      batchLargest: 0,
+      overloaded: 0,
+      expired: 0,
+      failures: 0,
+      failuresInARow: 0,
+      waitMsTotal: 0,
+      workMsTotal: 0,
+    };
+  }
+
+  /** Sends one message and waits for its reply. `budgetMs`: how long from now it may wait before work on it begins. */
+  ask(message: Message, budgetMs = Number.POSITIVE_INFINITY): Promise<Reply> {
+    const { name, capacity, now } = this.#options;
+    if (this.#closed)
+      return Promise.reject(
+        new ShopError("unavailable", `${name} is stopping; try again.`, { retryAfter: 1 }),
+      );
+    if (this.#queue.length >= capacity) {
+      this.#stats.overloaded++;
+      return Promise.reject(
+        new ShopError("overloaded", `${name} already holds ${capacity} messages; try again later.`, {
+          retryAfter: 1,
+        }),
+      );
+    }
+    const arrivedAt = now();
+    return new Promise((resolve, reject) => {
+      this.#queue.push({ message, arrivedAt, expiresAt: arrivedAt + budgetMs, resolve, reject });
+      this.#schedule();
+    });
+  }
+
+  get stats(): Readonly<MailboxStats> {
+    this.#stats.depth = this.#queue.length;
+    return this.#stats;
+  }
+
+  /** Refuses new messages, works off those it holds, and resolves when the last batch is done. */
+  async drain(): Promise<void> {
+    this.#closed = true;
+    if (this.#queue.length === 0 && this.#stats.inFlight === 0) return;
+    await new Promise<void>((resolve) => this.#onIdle.push(resolve));
+  }
+
+  #schedule(): void {
+    if (this.#startPending || this.#queue.length === 0 || this.#stats.inFlight >= this.#options.inFlightMax)
+      return;
+    this.#startPending = true;
+    this.#options.defer(() => {
+      this.#startPending = false;
+      void this.#work(this.#take());
+    });
+  }
+
+  /** The next batch: the oldest messages, less those that expired while they waited. */
+  #take(): Envelope<Message, Reply>[] {
+    const { batchMax, batchBytesMax, bytesOf, now, name } = this.#options;
+    const at = now();
+    const batch: Envelope<Message, Reply>[] = [];
+    let bytes = 0;
+    let taken = 0;
+    for (const envelope of this.#queue) {
+      if (batch.length === batchMax) break;
+      if (envelope.expiresAt <= at) {
+        this.#stats.expired++;
+        envelope.reject(
+          new ShopError("deadline_exceeded", `the deadline passed while the message waited in ${name}.`),
+        );
+      } else {
+        const size = bytesOf(envelope.message);
+        if (batch.length > 0 && bytes + size > batchBytesMax) break;
+        bytes += size;
+        this.#stats.waitMsTotal += at - envelope.arrivedAt;
+        batch.push(envelope);
+      }
+      taken++;
+    }
+    this.#queue.splice(0, taken);
+    return batch;
+  }
+
+  async #work(batch: Envelope<Message, Reply>[]): Promise<void> {
+    if (batch.length > 0) {
+      const stats = this.#stats;
+      const startedAt = this.#options.now();
+      stats.inFlight++;
+      stats.batches++;
+      stats.messages += batch.length;
+      stats.batchLargest = Math.max(stats.batchLargest, batch.length);
+      this.#schedule();
+      await this.#deliver(batch);
+      stats.inFlight--;
+      stats.workMsTotal += this.#options.now() - startedAt;
+    }
+    this.#schedule();
+    if (this.#queue.length === 0 && this.#stats.inFlight === 0) {
+      for (const resolve of this.#onIdle.splice(0)) resolve();
+    }
+  }
+
+  async #deliver(batch: Envelope<Message, Reply>[]): Promise<void> {
+    try {
+      const replies = await this.#options.behaviour(batch.map((envelope) => envelope.message));
+      if (replies.length !== batch.length)
+        throw new Error(
+          `${this.#options.name} answered ${replies.length} replies to ${batch.length} messages`,
+        );
+      this.#stats.failuresInARow = 0;
+      for (const [i, envelope] of batch.entries()) {
+        const reply = replies[i] as Reply | Error;
+        if (reply instanceof Error) envelope.reject(reply);
+        else envelope.resolve(reply);
+      }
+    } catch (err) {
+      if (batch.length > 1 && this.#options.isolates(err)) {
+        const middle = batch.length >> 1;
+        await this.#deliver(batch.slice(0, middle));
+        await this.#deliver(batch.slice(middle));
+        return;
+      }
+      this.#stats.failures++;
+      this.#stats.failuresInARow++;
+      for (const envelope of batch) envelope.reject(err);
+    }
+  }
+}

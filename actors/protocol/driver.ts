@@ -1,0 +1,61 @@
+/**
+ * What the driver of one transaction knows and may conclude. Pure: no I/O, no clock.
+ *
+ * The invariant: a commit is proposed only with a recorded yes from exactly the enlisted set, and at least one is
+ * enlisted. Nothing here is durable; the decision register is the only truth, and a driver that dies is replaced by
+ * recovery and inquiry.
+ */
+import type { Failure, PrepareReply, ReportedRefusal, TxId } from "./messages.ts";
+
+/**
+ * `commit`: propose commit to the register. `abort`: a recorded no was seen and no commit was ever proposed, so the
+ * outcome can only be abort and needs no record (presumed abort). `propose-abort`: votes are missing; an abort must be
+ * written before it is believed, because a rival may already have decided otherwise.
+ */
+export type Verdict = "commit" | "abort" | "propose-abort";
+
+export class Drive {
+  readonly txId: TxId;
+  readonly enlisted: readonly string[];
+  readonly #yes = new Set<string>();
+  readonly refusals: ReportedRefusal[] = [];
+  readonly failures: Failure[] = [];
+
+  constructor(txId: TxId, enlisted: readonly string[]) {
+    this.txId = txId;
+    this.enlisted = enlisted;
+  }
+
+  /** Counts a reply. Replies of strangers, and every one after a participant's first vote, are ignored. */
+  receive(participant: string, reply: PrepareReply): void {
+    if (!this.enlisted.includes(participant) || this.#voted(participant)) return;
+    if (reply.kind === "yes") this.#yes.add(participant);
+    else if (reply.kind === "no")
+      this.refusals.push({ participant, reason: reply.reason, detail: reply.detail });
+    else if (reply.kind === "error") this.fail(participant, reply.code, reply.message);
+    else this.fail(participant, reply.kind, `${participant} answered ${reply.kind} instead of a vote`);
+  }
+
+  /** Notes that a participant gave no vote. An error is not a no. */
+  fail(participant: string, code: string, message: string): void {
+    this.failures.push({ participant, code, message });
+  }
+
+  get prepared(): string[] {
+    return [...this.#yes];
+  }
+
+  /** True as soon as waiting for the other votes cannot change the verdict. */
+  get refused(): boolean {
+    return this.refusals.length > 0;
+  }
+
+  verdict(): Verdict {
+    if (this.refused) return "abort";
+    return this.enlisted.length > 0 && this.#yes.size === this.enlisted.length ? "commit" : "propose-abort";
+  }
+
+  #voted(participant: string): boolean {
+    return this.#yes.has(participant) || this.refusals.some((refusal) => refusal.participant === participant);
+  }
+}

@@ -1,0 +1,89 @@
+/**
+ * The decision register in PostgreSQL: every SQL statement of the transaction manager. The register never fails over
+ * to a replica that lacks an acknowledged commit, and is read on the primary only.
+ */
+
+import type { Queryable } from "../../mixins/database.mixin.ts";
+import type { Outcome, TxId } from "../protocol/messages.ts";
+import type { Acknowledgement, Proposal, RegisterPort, UnacknowledgedCommit } from "./transaction-manager.ts";
+
+export function register(db: Queryable): RegisterPort {
+  return {
+    async decide(proposals) {
+      // Sorted and unique: two managers insert in one order, and a txId proposed twice is decided once.
+      const batch = [
+        ...new Map(proposals.toReversed().map((proposal) => [proposal.txId, proposal])).values(),
+      ].sort((a, b) => (a.txId < b.txId ? -1 : 1));
+      const { rows } = await db.query<{ decided_tx_id: TxId; stored_outcome: Outcome }>({
+        name: "decide",
+        text: "select decided_tx_id, stored_outcome from decide($1::uuid[], $2::text[], $3::text[])",
+        values: [
+          batch.map((proposal) => proposal.txId),
+          batch.map((proposal) => proposal.outcome),
+          batch.map((proposal) => proposal.participants.join(",")),
+        ],
+      });
+      const stored = new Map(rows.map((row) => [row.decided_tx_id, row.stored_outcome]));
+      return proposals.map((proposal: Proposal) => stored.get(proposal.txId) ?? "forgotten");
+    },
+
+    async read(txIds) {
+      const { rows } = await db.query<{ tx_id: TxId; outcome: Outcome | null; low: boolean }>({
+        name: "read-decisions",
+        text: `
+          select asked.tx_id, d.outcome, asked.tx_id <= w.tx_id as low
+          from watermark w, unnest($1::uuid[]) as asked (tx_id)
+          left join decisions d on d.tx_id = asked.tx_id`,
+        values: [txIds],
+      });
+      const found = new Map(rows.map((row) => [row.tx_id, row]));
+      return txIds.map((txId) => {
+        const row = found.get(txId);
+        return row?.outcome ?? (row?.low ? "forgotten" : undefined);
+      });
+    },
+
+    async acknowledge(acknowledgements: Acknowledgement[]) {
+      await db.query({
+        name: "acknowledge",
+        text: `
+          with chosen as materialized (
+            select d.tx_id, a.participants
+            from decisions d
+            join unnest($1::uuid[], $2::text[]) as a (tx_id, participants) using (tx_id)
+            where not d.settled
+            order by d.tx_id
+            for no key update of d
+          )
+          update decisions d
+          set acknowledged = merged.acknowledged, settled = merged.acknowledged @> d.participants
+          from chosen
+          cross join lateral (
+            select array(
+              select unnest(k.acknowledged) from decisions k where k.tx_id = chosen.tx_id
+              union select unnest(string_to_array(chosen.participants, ','))
+            ) as acknowledged
+          ) as merged
+          where d.tx_id = chosen.tx_id`,
+        values: [
+          acknowledgements.map(({ txId }) => txId),
+          acknowledgements.map(({ participants }) => participants.join(",")),
+        ],
+      });
+    },
+
+    async unacknowledged(ageMs, limit): Promise<UnacknowledgedCommit[]> {
+      const { rows } = await db.query<{ tx_id: TxId; participants: string[] }>({
+        name: "unacknowledged",
+        text: `
+          select tx_id, array(select unnest(participants) except select unnest(acknowledged)) as participants
+          from decisions
+          where not settled and decided_at <= now() - make_interval(secs => $1::float8 / 1000)
+          order by decided_at
+          limit $2`,
+        values: [ageMs, limit],
+      });
+      return rows.map((row) => ({ txId: row.tx_id, participants: row.participants }));
+    },
+  };
+}

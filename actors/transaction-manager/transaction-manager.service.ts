@@ -1,0 +1,85 @@
+/**
+ * The broker's shell around the transaction manager. Callers of `run`: order.place, nobody else. Callers of
+ * `outcome`: participants in doubt, and order.place about a rival attempt under the same key. Any number of nodes may
+ * host it.
+ */
+import type { Context, ServiceSchema } from "moleculer";
+import { config } from "../../config/index.ts";
+import { newId } from "../../lib/ids.ts";
+import { databaseMixin } from "../../mixins/database.mixin.ts";
+import type {
+  DecisionReply,
+  Inquiry,
+  InquiryReply,
+  PrepareReply,
+  Requests,
+  RunResult,
+} from "../protocol/messages.ts";
+import { Supervisor } from "../supervisor.ts";
+import { register } from "./register.ts";
+import { type RunOptions, TransactionManager } from "./transaction-manager.ts";
+
+/** A commit that is older than this and not acknowledged has lost its driver, or its driver is slow. */
+const RECOVERY_AGE_MS = 2_000;
+/** Longer than any healthy batch; a participant that answers later is asked again. */
+const PARTICIPANT_TIMEOUT_MS = 3_000;
+
+const service: ServiceSchema = {
+  name: "transaction-manager",
+  mixins: [databaseMixin("transaction-manager", new URL("./migrations/", import.meta.url))],
+
+  actions: {
+    run: {
+      // Never idempotent: a second run is a second transaction.
+      visibility: "public",
+      params: { requests: "object", options: "object" },
+      handler(ctx: Context<{ requests: Requests; options: RunOptions }>): Promise<RunResult> {
+        return this.manager.run(ctx.params.requests, ctx.params.options);
+      },
+    },
+
+    outcome: {
+      visibility: "public",
+      idempotent: true,
+      params: { inquiries: { type: "array", min: 1, max: 1_000 } },
+      handler(ctx: Context<{ inquiries: Inquiry[] }>): Promise<InquiryReply[]> {
+        return this.manager.outcome(ctx.params.inquiries);
+      },
+    },
+  },
+
+  created() {
+    this.supervisor = new Supervisor(this.logger);
+  },
+
+  async started() {
+    const { broker } = this;
+    const timeout = { timeout: PARTICIPANT_TIMEOUT_MS };
+    const manager = new TransactionManager({
+      register: register(this.db),
+      participants: {
+        prepare: (name, entries): Promise<PrepareReply[]> =>
+          broker.call(`${name}.prepare`, { entries }, timeout),
+        commit: (name, txIds): Promise<DecisionReply[]> => broker.call(`${name}.commit`, { txIds }, timeout),
+        abort: (name, txIds): Promise<DecisionReply[]> => broker.call(`${name}.abort`, { txIds }, timeout),
+      },
+      mailbox: (options) => this.supervisor.mailbox(options),
+      mint: newId,
+      alarm: (message, detail) => this.logger.error(`needs an operator: ${message}`, detail),
+      batchMax: config.batchMax,
+      capacity: config.mailboxCapacity,
+    });
+    this.manager = manager;
+    this.supervisor.loop({
+      name: "recovery",
+      intervalMs: 1_000,
+      tick: () => manager.recover(RECOVERY_AGE_MS),
+    });
+  },
+
+  async stopped() {
+    await this.supervisor.stop();
+  },
+};
+
+export default service;

@@ -1,0 +1,176 @@
+/**
+ * Order's part in a checkout: a yes vote is a pending order that holds its user's Idempotency-Key. One key has at most
+ * one live or committed attempt, by a unique index; a new attempt takes the key only by naming an attempt that the
+ * register has aborted.
+ */
+import { Participant, type ParticipantStore } from "../../actors/participant.ts";
+import type { PrepareEntry, Refusal, TxId } from "../../actors/protocol/messages.ts";
+import type { Database, Queryable } from "../../mixins/database.mixin.ts";
+import { isRival, readSeal, toVoteRecord, txIdSet, type VoteRow } from "../../mixins/vote-rows.ts";
+import type { OrderRequest } from "./order.ts";
+
+export const orderParticipant = (db: Database): Participant<OrderRequest> => new Participant(orders(db));
+
+type Entry = PrepareEntry<OrderRequest>;
+
+/** Inserts what has neither a row nor a rival for its key; returns the txIds inserted. */
+async function insertPrepared(db: Queryable, entries: Entry[]): Promise<Set<TxId>> {
+  const requests = entries.map((entry) => entry.request);
+  const { rows } = await db.query<{ tx_id: TxId }>({
+    name: "insert-orders",
+    text: `
+      insert into orders (id, state, request_hash, user_id, idempotency_key, body_hash, lines, total, currency, created_at)
+      select e.id, 'prepared', e.hash, e.user_id, e.key, e.body_hash, e.lines, e.total, e.currency, e.created_at
+      from (select tx_id from seal for share) as low (tx_id),
+        unnest($1::uuid[], $2::text[], $3::uuid[], $4::text[], $5::text[], $6::jsonb[], $7::bigint[], $8::text[], $9::timestamptz[])
+          as e (id, hash, user_id, key, body_hash, lines, total, currency, created_at)
+      where e.id > low.tx_id
+      order by e.id
+      on conflict do nothing
+      returning id as tx_id`,
+    values: [
+      entries.map((entry) => entry.txId),
+      entries.map((entry) => entry.hash),
+      requests.map((request) => request.userId),
+      requests.map((request) => request.idempotencyKey ?? null),
+      requests.map((request) => request.bodyHash ?? null),
+      requests.map((request) => JSON.stringify(request.lines)),
+      requests.map((request) => request.total),
+      requests.map((request) => request.currency),
+      requests.map((request) => request.createdAt),
+    ],
+  });
+  return txIdSet(rows);
+}
+
+/** Aborts the attempt that `entry` replaces, which its caller knows to be aborted in the register. */
+async function abortReplaced(tx: Queryable, { request }: Entry): Promise<void> {
+  await tx.query({
+    name: "abort-replaced",
+    text: `update orders set state = 'aborted'
+           where id = $1 and user_id = $2 and idempotency_key = $3 and state = 'prepared'`,
+    values: [request.replaces, request.userId, request.idempotencyKey],
+  });
+}
+
+async function findHolder(tx: Queryable, { request }: Entry): Promise<TxId | undefined> {
+  const { rows } = await tx.query<{ id: TxId }>({
+    name: "find-holder",
+    text: `select id from orders where user_id = $1 and idempotency_key = $2 and idempotency_key is not null
+           and state <> 'aborted'`,
+    values: [request.userId, request.idempotencyKey],
+  });
+  return rows[0]?.id;
+}
+
+function orders(db: Database): ParticipantStore<OrderRequest, Queryable> {
+  return {
+    async recordPlainYes(entries) {
+      const plain = entries.filter((entry) => entry.request.replaces === undefined);
+      return plain.length === 0 ? new Set() : insertPrepared(db, plain);
+    },
+
+    transaction: (work) => db.transaction(work),
+    seal: readSeal,
+    isConflict: isRival,
+
+    async find(tx, txIds) {
+      const { rows } = await tx.query<VoteRow>({
+        name: "find-order-votes",
+        text: `select id as tx_id, state, request_hash, refusal from orders
+               where id = any($1::uuid[]) order by id for no key update`,
+        values: [txIds],
+      });
+      return new Map(rows.map((row) => [row.tx_id, toVoteRecord(row)]));
+    },
+
+    async examine(tx, entries) {
+      const refusals = new Map<TxId, Refusal>();
+      for (const entry of entries) {
+        if (entry.request.replaces !== undefined) await abortReplaced(tx, entry);
+        const inserted = await insertPrepared(tx, [entry]);
+        if (inserted.has(entry.txId)) continue;
+        const holder = await findHolder(tx, entry);
+        // Neither inserted nor held: a rival recorded this txId meanwhile. Start over and find its row.
+        if (!holder)
+          throw Object.assign(new Error(`${entry.txId} was recorded by a rival`), { code: "40001" });
+        refusals.set(entry.txId, { reason: "key_taken", detail: { holder } });
+      }
+      return refusals;
+    },
+
+    async recordNo(tx, refused) {
+      await tx.query({
+        name: "refuse-orders",
+        text: `insert into orders (id, state, request_hash, refusal)
+               select r.id, 'aborted', r.hash, r.refusal
+               from unnest($1::uuid[], $2::text[], $3::jsonb[]) as r (id, hash, refusal) order by r.id`,
+        values: [
+          refused.map((entry) => entry.txId),
+          refused.map((entry) => entry.hash),
+          refused.map((entry) => JSON.stringify(entry.refusal)),
+        ],
+      });
+    },
+
+    async commit(txIds) {
+      const { rows } = await db.query<{ tx_id: TxId }>({
+        name: "commit-orders",
+        text: COMMIT,
+        values: [txIds],
+      });
+      return txIdSet(rows);
+    },
+
+    async abort(txIds) {
+      const { rows } = await db.query<{ tx_id: TxId }>({
+        name: "abort-orders",
+        text: `
+          with chosen as materialized (
+            select id from orders where id = any($1::uuid[]) and state = 'prepared' order by id for no key update
+          )
+          update orders o set state = 'aborted' from chosen where o.id = chosen.id returning o.id as tx_id`,
+        values: [txIds],
+      });
+      return txIdSet(rows);
+    },
+
+    async recordTombstones(txIds) {
+      const { rows } = await db.query<{ tx_id: TxId }>({
+        name: "tombstone-orders",
+        text: `insert into orders (id, state)
+               select t.id, 'aborted' from (select tx_id from seal for share) as low (tx_id), unnest($1::uuid[]) as t (id)
+               where t.id > low.tx_id order by t.id
+               on conflict do nothing returning id as tx_id`,
+        values: [txIds],
+      });
+      return txIdSet(rows);
+    },
+
+    async inDoubt(limit) {
+      const { rows } = await db.query<{ tx_id: TxId }>({
+        name: "orders-in-doubt",
+        text: "select id as tx_id from orders where state = 'prepared' order by id limit $1",
+        values: [limit],
+      });
+      return rows.map((row) => row.tx_id);
+    },
+  };
+}
+
+// The event is a row of the same transaction: there is one exactly if the order is confirmed.
+const COMMIT = `
+  with chosen as materialized (
+    select id from orders where id = any($1::uuid[]) and state = 'prepared' order by id for no key update
+  ),
+  confirmed as (
+    update orders o set state = 'committed' from chosen where o.id = chosen.id
+    returning o.id, o.user_id, o.total, o.currency, o.lines
+  ),
+  told as (
+    insert into outbox (type, version, key, payload)
+    select 'order.confirmed', 1, id,
+      jsonb_build_object('orderId', id, 'userId', user_id, 'total', total, 'currency', currency, 'lines', lines)
+    from confirmed
+  )
+  select id as tx_id from confirmed`;

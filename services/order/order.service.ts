@@ -1,0 +1,192 @@
+/**
+ * Orders: placing them as one transaction over order, product and payment, and reading them back. Also a participant:
+ * a pending order is its vote.
+ */
+import type { Context, ServiceSchema } from "moleculer";
+import type { DecisionReply, InquiryReply, RunResult } from "../../actors/protocol/messages.ts";
+import { decodeCursor, encodeCursor } from "../../lib/cursor.ts";
+import { ShopError } from "../../lib/errors.ts";
+import { isId } from "../../lib/ids.ts";
+import type { Money } from "../../lib/money.ts";
+import { databaseMixin } from "../../mixins/database.mixin.ts";
+import { outboxMixin } from "../../mixins/outbox.mixin.ts";
+import { participantMixin, type Votes } from "../../mixins/participant.mixin.ts";
+import type { Quote } from "../product/api.ts";
+import type { Order, PaymentStatus } from "./api.ts";
+import { orderParticipant } from "./order.participant.ts";
+import { findByKey, findOrder, listOrders, markAnsweredPending } from "./order.repository.ts";
+import { ITEMS, MONEY, mergeItems, type OrderRow, toOrder } from "./order.ts";
+import { type PlacePorts, place } from "./place.ts";
+
+interface Meta {
+  user: { id: string; roles: string[] };
+  idempotencyKey?: string;
+  $statusCode?: number;
+  $location?: string;
+  $responseHeaders?: Record<string, string>;
+}
+
+interface PlaceParams {
+  items: { productId: string; quantity: number }[];
+  payment: { token: string };
+  expectedTotal?: Money;
+}
+
+const isAdmin = (meta: Meta): boolean => meta.user.roles.includes("admin");
+
+const service: ServiceSchema = {
+  name: "order",
+  mixins: [
+    outboxMixin("notification.receive"),
+    participantMixin(({ db }) => orderParticipant(db) as Votes),
+    databaseMixin("order", new URL("./migrations/", import.meta.url)),
+  ],
+  settings: { rest: "/" },
+
+  actions: {
+    // Called by clients. Idempotent only by the client's key, so nothing between retries it.
+    place: {
+      rest: "POST /orders",
+      auth: "user",
+      successStatus: 201,
+      openapi: {
+        summary: "Buy: all or nothing over order, stock and payment",
+        tags: ["orders"],
+        headers: ["Idempotency-Key"],
+      },
+      params: {
+        items: ITEMS,
+        payment: { type: "object", props: { token: { type: "string", min: 1, max: 255 } } },
+        expectedTotal: { ...MONEY, optional: true },
+      },
+      async handler(ctx: Context<PlaceParams, Meta>): Promise<Order> {
+        const { user, idempotencyKey } = ctx.meta;
+        const { items, payment, expectedTotal } = ctx.params;
+        const placed = await this.oneAtATime(idempotencyKey && `${user.id} ${idempotencyKey}`, () =>
+          place(
+            {
+              userId: user.id,
+              idempotencyKey,
+              items: mergeItems(items),
+              token: payment.token,
+              expectedTotal,
+            },
+            this.ports(ctx),
+          ),
+        );
+        ctx.meta.$statusCode = placed.status;
+        ctx.meta.$location = `/orders/${placed.order.id}`;
+        if (placed.replayed) ctx.meta.$responseHeaders = { "Idempotency-Replayed": "true" };
+        if (placed.status === 202) {
+          ctx.meta.$responseHeaders = { "Retry-After": "1" };
+          return { id: placed.order.id, status: "pending" } as Order;
+        }
+        return toOrder(placed.order);
+      },
+    },
+
+    get: {
+      rest: "GET /orders/:id",
+      auth: "user",
+      idempotent: true,
+      openapi: { summary: "One order of one's own", tags: ["orders"] },
+      params: { id: "uuid" },
+      async handler(ctx: Context<{ id: string }, Meta>): Promise<Order> {
+        const row = await findOrder(this.db, ctx.params.id);
+        // Another user's order is as unknown as none at all.
+        if (!row || (row.user_id !== ctx.meta.user.id && !isAdmin(ctx.meta)))
+          throw new ShopError("not_found", `There is no order ${ctx.params.id}.`);
+        return (await this.withPayments(ctx, [row]))[0];
+      },
+    },
+
+    listByUser: {
+      rest: "GET /orders/user/:userId",
+      auth: "user",
+      idempotent: true,
+      query: ["limit", "cursor"],
+      openapi: { summary: "A user's orders, newest first", tags: ["orders"] },
+      params: {
+        userId: "uuid",
+        limit: { type: "number", integer: true, min: 1, max: 100, default: 20, convert: true },
+        cursor: { type: "string", max: 500, optional: true },
+      },
+      async handler(ctx: Context<{ userId: string; limit: number; cursor?: string }, Meta>) {
+        const { userId, limit, cursor } = ctx.params;
+        if (userId !== ctx.meta.user.id && !isAdmin(ctx.meta))
+          throw new ShopError("forbidden", "Only the user and admins may see a user's orders.");
+        const before = decodeCursor(["orders", userId], cursor, [isId])?.[0] as string | undefined;
+        const rows = await listOrders(this.db, userId, before, limit + 1);
+        const page = rows.slice(0, limit);
+        const last = page.at(-1);
+        return {
+          items: await this.withPayments(ctx, page),
+          nextCursor: rows.length > limit && last ? encodeCursor(["orders", userId], [last.id]) : null,
+        };
+      },
+    },
+  },
+
+  created() {
+    this.placing = new Set<string>();
+  },
+
+  methods: {
+    /** A second request with the same key on this node is answered at once instead of competing for stock and card. */
+    async oneAtATime<Result>(key: string | undefined, work: () => Promise<Result>): Promise<Result> {
+      if (!key) return work();
+      if (this.placing.has(key))
+        throw new ShopError(
+          "request_in_progress",
+          "An order with this Idempotency-Key is still being placed; ask again.",
+          {
+            retryAfter: 1,
+          },
+        );
+      this.placing.add(key);
+      try {
+        return await work();
+      } finally {
+        this.placing.delete(key);
+      }
+    },
+
+    ports(ctx: Context): PlacePorts {
+      return {
+        findByKey: (userId, key) => findByKey(this.db, userId, key),
+        quote: (items, fresh) => ctx.call<Quote, object>("product.quote", { items, fresh }),
+        run: (requests, options) =>
+          ctx.call<RunResult, object>("transaction-manager.run", { requests, options }),
+        outcomeOf: async (txId) => {
+          const inquiries = [{ txId, waitedMs: 0 }];
+          const [reply] = await ctx.call<InquiryReply[], object>("transaction-manager.outcome", {
+            inquiries,
+          });
+          return reply ?? "pending";
+        },
+        commitHere: async (txId) => {
+          const reply: DecisionReply = await this.commits.ask(txId);
+          if (reply !== "done")
+            throw new ShopError("request_in_progress", "The order is being confirmed; ask again.", {
+              retryAfter: 1,
+            });
+        },
+        markAnsweredPending: (txId) => markAnsweredPending(this.db, txId),
+      };
+    },
+
+    /** Orders with what payment says of them; while payment is away they show what their own state proves. */
+    async withPayments(ctx: Context, rows: OrderRow[]): Promise<Order[]> {
+      if (rows.length === 0) return [];
+      const statuses = await ctx
+        .call<Record<string, PaymentStatus>, object>("payment.statuses", { txIds: rows.map((row) => row.id) })
+        .catch((err) => {
+          this.logger.warn("payment cannot be asked for statuses:", err.message);
+          return {} as Record<string, PaymentStatus>;
+        });
+      return rows.map((row) => toOrder(row, statuses[row.id]));
+    },
+  },
+};
+
+export default service;

@@ -1,0 +1,219 @@
+/**
+ * Placing an order, top to bottom: settle what the key already stands for, price the goods, run the transaction, tell
+ * the client the truth. Nothing here is durable by itself; the order's row is, and the decision register.
+ *
+ * | the transaction answers | the client hears |
+ * |---|---|
+ * | commit, durable at order | 201 |
+ * | commit, order not yet | 202, and the order is confirmed a moment later |
+ * | abort | 409, 402 or 503: nothing is held, the key is free |
+ * | unknown, order has voted | 202: the order says pending until it knows |
+ * | unknown, order has not voted | 504: the same key gets the truth |
+ */
+import type { InquiryReply, Requests, RunResult, TxId } from "../../actors/protocol/messages.ts";
+import { requestHash } from "../../actors/protocol/request-hash.ts";
+import { ShopError } from "../../lib/errors.ts";
+import type { Money } from "../../lib/money.ts";
+import type { Quote } from "../product/api.ts";
+import { firstRefusal, type OrderRequest, type OrderRow, type OrderState, refusalError } from "./order.ts";
+
+export interface PlaceCommand {
+  userId: string;
+  idempotencyKey: string | undefined;
+  items: { productId: string; quantity: number }[];
+  token: string;
+  expectedTotal: Money | undefined;
+}
+
+export interface Placed {
+  status: 201 | 202;
+  order: OrderRow;
+  replayed: boolean;
+}
+
+/** Everything outside that placing needs. */
+export interface PlacePorts {
+  findByKey(userId: string, key: string): Promise<OrderRow | undefined>;
+  quote(items: PlaceCommand["items"], fresh: boolean): Promise<Quote>;
+  run(
+    requests: Requests,
+    options: { prepareMs: number; answerMs: number; durableAt: string[] },
+  ): Promise<RunResult>;
+  outcomeOf(txId: TxId): Promise<InquiryReply>;
+  /** Carries out a commit that the register has decided; resolves when it is durable here. */
+  commitHere(txId: TxId): Promise<void>;
+  markAnsweredPending(txId: TxId): Promise<OrderState | undefined>;
+}
+
+/** All votes within 3 s: a slow card takes 2. The client hears something within 5 s. */
+const PREPARE_MS = 3_000;
+const ANSWER_MS = 4_500;
+/** One more attempt after a stale quote, and one after losing the key to a rival that then failed. */
+const ATTEMPTS_MAX = 3;
+
+export async function place(command: PlaceCommand, ports: PlacePorts): Promise<Placed> {
+  const bodyHash = hashOf(command);
+  let replaces: TxId | undefined;
+  let quote: Quote | undefined;
+  for (let attempt = 1; ; attempt++) {
+    if (command.idempotencyKey !== undefined && replaces === undefined) {
+      const taken = await settleKey(command.userId, command.idempotencyKey, bodyHash, ports);
+      if (taken?.placed) return taken.placed;
+      replaces = taken?.replaces;
+    }
+    quote ??= await price(command, ports);
+    const { lines, total, currency } = quote;
+    const request: OrderRequest = {
+      userId: command.userId,
+      idempotencyKey: command.idempotencyKey,
+      bodyHash: command.idempotencyKey === undefined ? undefined : bodyHash,
+      replaces,
+      lines,
+      total,
+      currency,
+      createdAt: new Date().toISOString(),
+    };
+    const result = await ports.run(
+      {
+        order: request,
+        product: {
+          currency,
+          lines: lines.map(({ productId, quantity, unitPrice }) => ({ productId, quantity, unitPrice })),
+        },
+        payment: { userId: command.userId, amount: total, currency, token: command.token },
+      },
+      { prepareMs: PREPARE_MS, answerMs: ANSWER_MS, durableAt: ["order"] },
+    );
+    if (result.outcome !== "abort") return answerUndecided(result, toRow(result.txId, request), ports);
+
+    const refusal = firstRefusal(result.refusals);
+    if (attempt < ATTEMPTS_MAX && refusal?.reason === "key_taken") {
+      replaces = undefined;
+    } else if (attempt < ATTEMPTS_MAX && refusal?.reason === "price_changed" && !command.expectedTotal) {
+      // A stale quote is our fault, not the client's: price again from the source, as a new attempt under the key.
+      replaces = command.idempotencyKey === undefined ? undefined : result.txId;
+      quote = await ports.quote(command.items, true);
+    } else if (refusal) {
+      throw refusalError(refusal, lines);
+    } else {
+      throw failureError(result.failures);
+    }
+  }
+}
+
+/** What the user's key stands for: a finished order to repeat, an aborted attempt to replace, or nothing. */
+async function settleKey(
+  userId: string,
+  key: string,
+  bodyHash: string,
+  ports: PlacePorts,
+): Promise<{ placed?: Placed; replaces?: TxId } | undefined> {
+  const held = await ports.findByKey(userId, key);
+  if (!held) return undefined;
+  const sameBody = held.body_hash === bodyHash;
+  let state = held.state;
+  if (state === "prepared") {
+    const outcome = await ports.outcomeOf(held.id);
+    if (outcome === "abort") return { replaces: held.id };
+    if (outcome === "commit") {
+      await ports.commitHere(held.id);
+      state = "committed";
+    }
+  }
+  if (!sameBody)
+    throw new ShopError(
+      "key_reused",
+      "This Idempotency-Key belongs to an order with another body; use a new key.",
+    );
+  if (state === "committed") return { placed: { status: 201, order: { ...held, state }, replayed: true } };
+  throw new ShopError(
+    "request_in_progress",
+    "An order with this Idempotency-Key is still being placed; ask again.",
+    {
+      retryAfter: 1,
+    },
+  );
+}
+
+/** Prices the items. A remembered price that contradicts `expectedTotal` is looked up before it is held against it. */
+async function price(command: PlaceCommand, ports: PlacePorts): Promise<Quote> {
+  const differs = (quote: Quote, expected: Money) =>
+    quote.total !== expected.amount || quote.currency !== expected.currency;
+  const quote = await ports.quote(command.items, false);
+  if (!command.expectedTotal || !differs(quote, command.expectedTotal)) return quote;
+  const fresh = await ports.quote(command.items, true);
+  if (!differs(fresh, command.expectedTotal)) return fresh;
+  throw new ShopError(
+    "price_changed",
+    `The total is ${fresh.total} ${fresh.currency} in minor units, not ${command.expectedTotal.amount} ${command.expectedTotal.currency}; look at it and order again.`,
+    { total: { amount: fresh.total, currency: fresh.currency } },
+  );
+}
+
+/** Commit, or unknown: never an error while order holds a vote, because the order may well come true. */
+async function answerUndecided(
+  result: Exclude<RunResult, { outcome: "abort" }>,
+  order: OrderRow,
+  ports: PlacePorts,
+): Promise<Placed> {
+  if (result.outcome === "commit" && result.durable.includes("order"))
+    return { status: 201, order: { ...order, state: "committed" }, replayed: false };
+  if (result.outcome === "unknown" && !result.prepared.includes("order")) throw failureError([]);
+  // Durable before it is said: whatever becomes of the order, its client can look it up.
+  const state = await ports.markAnsweredPending(result.txId);
+  if (state === undefined || state === "aborted") throw failureError([]);
+  return { status: state === "committed" ? 201 : 202, order: { ...order, state }, replayed: false };
+}
+
+function failureError(failures: readonly { code: string; message: string }[]): ShopError {
+  const codes = new Set(failures.map((failure) => failure.code));
+  if (codes.has("payment_unavailable"))
+    return new ShopError(
+      "payment_unavailable",
+      "The payment provider cannot be reached; nothing was bought. Try again.",
+      {
+        retryAfter: 1,
+      },
+    );
+  if (codes.has("overloaded"))
+    return new ShopError("overloaded", "The shop is overloaded; nothing was bought. Try again.", {
+      retryAfter: 1,
+    });
+  if (codes.has("unavailable") || codes.has("SERVICE_NOT_AVAILABLE") || codes.has("SERVICE_NOT_FOUND"))
+    return new ShopError(
+      "unavailable",
+      "A part of the shop cannot be reached; nothing was bought. Try again.",
+      {
+        retryAfter: 1,
+      },
+    );
+  return new ShopError(
+    "deadline_exceeded",
+    "The order was not decided in time; repeat it with the same Idempotency-Key.",
+    {
+      retryAfter: 1,
+    },
+  );
+}
+
+/** The canonical body: what the client asked for, in one order of members. */
+const hashOf = ({ items, token, expectedTotal }: PlaceCommand): string =>
+  requestHash(
+    JSON.stringify([
+      items.map(({ productId, quantity }) => [productId, quantity]),
+      token,
+      expectedTotal ? [expectedTotal.amount, expectedTotal.currency] : null,
+    ]),
+  );
+
+const toRow = (id: TxId, request: OrderRequest): OrderRow => ({
+  id,
+  state: "prepared",
+  answered_pending: false,
+  user_id: request.userId,
+  body_hash: request.bodyHash ?? null,
+  lines: request.lines,
+  total: request.total,
+  currency: request.currency,
+  created_at: new Date(request.createdAt),
+});

@@ -1,0 +1,197 @@
+/**
+ * The card caller: the only one who talks to the gateway. It calls outside any database transaction and any batch, by
+ * a key that is the txId, and batches what it writes down afterwards. Authorizations are resumed and debts are paid by
+ * whoever finds them, this process or another, because every call may be repeated.
+ *
+ * A timeout is not a decline: after TIMEOUT_MS it asks the gateway by key, and if that knows nothing it calls again.
+ */
+import type { PrepareReply, TxId } from "../../actors/protocol/messages.ts";
+import type { Supervisor } from "../../actors/supervisor.ts";
+import { isError, ShopError } from "../../lib/errors.ts";
+import type { Database } from "../../mixins/database.mixin.ts";
+import type { Authorization, CardGateway } from "./gateway.ts";
+import {
+  type Answer,
+  clearDebts,
+  type Debt,
+  findDebts,
+  type Intent,
+  recordAnswers,
+} from "./payment.repository.ts";
+
+const TIMEOUT_MS = 1_000;
+const CALLS_MAX = 3;
+/** How long a batch waits for its cards: a healthy gateway call is in, a slow one delays nobody else. */
+const SHORT_WHILE_MS = 10;
+const DEBT_INTERVAL_MS = 1_000;
+const DEBTS_MAX = 200;
+
+export class CardCaller {
+  readonly #gateway: CardGateway;
+  readonly #db: Database;
+  readonly #authorizing = new Map<TxId, Promise<PrepareReply>>();
+  readonly #paying = new Map<TxId, Promise<boolean>>();
+  readonly #answers;
+  readonly #payments;
+  readonly #alarm: (message: string, detail: object) => void;
+
+  constructor(options: {
+    gateway: CardGateway;
+    db: Database;
+    supervisor: Supervisor;
+    alarm: (message: string, detail: object) => void;
+  }) {
+    const { gateway, db, supervisor, alarm } = options;
+    this.#gateway = gateway;
+    this.#db = db;
+    this.#alarm = alarm;
+    this.#answers = supervisor.mailbox({
+      name: "card-answers",
+      capacity: Number.POSITIVE_INFINITY,
+      inFlightMax: 2,
+      behaviour: async (batch: Answer[]) => {
+        const recorded = await recordAnswers(db, sorted(batch));
+        return batch.map((answer) => recorded.has(answer.txId));
+      },
+    });
+    this.#payments = supervisor.mailbox({
+      name: "card-debts",
+      capacity: Number.POSITIVE_INFINITY,
+      behaviour: async (batch: { txId: TxId }[]) => {
+        await clearDebts(
+          db,
+          batch.map(({ txId }) => txId),
+        );
+        return batch.map(() => true);
+      },
+    });
+    supervisor.loop({ name: "card-debts", intervalMs: DEBT_INTERVAL_MS, tick: () => this.#payOldDebts() });
+  }
+
+  /** Starts or joins the authorization of each intent, and answers what is decided after a short while. */
+  async authorize(intents: Intent[]): Promise<PrepareReply[]> {
+    const calls = intents.map((intent) => {
+      const running = this.#authorizing.get(intent.txId);
+      // A call that was joined has had its short while already.
+      return running ? { reply: running, fresh: false } : { reply: this.#begin(intent), fresh: true };
+    });
+    return decided(
+      calls.map(({ reply }) => reply.catch(errorReply)),
+      { kind: "pending" },
+      calls.some(({ fresh }) => fresh) ? SHORT_WHILE_MS : 0,
+    );
+  }
+
+  /** Pays debts now; answers for each whether it was paid within a short while. The rest stays owed and is retried. */
+  async pay(txIds: TxId[], debt: Debt): Promise<boolean[]> {
+    return decided(
+      txIds.map((txId) => this.#pay(txId, debt)),
+      false,
+      SHORT_WHILE_MS,
+    );
+  }
+
+  #begin(intent: Intent): Promise<PrepareReply> {
+    const reply = this.#authorize(intent).finally(() => this.#authorizing.delete(intent.txId));
+    this.#authorizing.set(intent.txId, reply);
+    return reply;
+  }
+
+  async #authorize(intent: Intent): Promise<PrepareReply> {
+    const authorization = await this.#ask(intent);
+    const approved = authorization.kind === "approved";
+    const refusal = approved
+      ? undefined
+      : { reason: "payment_declined", detail: { declineReason: authorization.reason } };
+    const recorded = await this.#answers.ask({
+      txId: intent.txId,
+      authorizationId: approved ? authorization.authorizationId : undefined,
+      refusal,
+    });
+    if (!recorded) return { kind: "no", reason: "aborted" }; // an abort came first and left the debt to void
+    return refusal ? { kind: "no", ...refusal } : { kind: "yes" };
+  }
+
+  async #ask({ txId, amount, currency, token }: Intent): Promise<Authorization> {
+    for (let calls = 1; ; calls++) {
+      try {
+        return await within(TIMEOUT_MS, this.#gateway.authorize({ key: txId, amount, currency, token }));
+      } catch (err) {
+        if (isError(err, "payment_unavailable") || calls === CALLS_MAX) throw err;
+        const known = await within(TIMEOUT_MS, this.#gateway.lookup(txId)).catch(() => undefined);
+        if (known && known.kind !== "unknown") return known;
+      }
+    }
+  }
+
+  #pay(txId: TxId, debt: Debt): Promise<boolean> {
+    let payment = this.#paying.get(txId);
+    if (!payment) {
+      payment = this.#payOnce(txId, debt).finally(() => this.#paying.delete(txId));
+      this.#paying.set(txId, payment);
+    }
+    return payment;
+  }
+
+  async #payOnce(txId: TxId, debt: Debt): Promise<boolean> {
+    try {
+      // A void must not overtake the authorization it lets go of.
+      await this.#authorizing.get(txId)?.catch(() => undefined);
+      await within(TIMEOUT_MS, debt === "capture" ? this.#gateway.capture(txId) : this.#gateway.void(txId));
+      return await this.#payments.ask({ txId });
+    } catch (err) {
+      this.#alarm(`the card gateway could not ${debt}; it is tried again: ${(err as Error).message}`, {
+        txId,
+      });
+      return false;
+    }
+  }
+
+  async #payOldDebts(): Promise<boolean> {
+    const debts = await findDebts(this.#db, DEBTS_MAX);
+    const paid = await Promise.all(debts.map(({ txId, debt }) => this.#pay(txId, debt)));
+    return debts.length === DEBTS_MAX && paid.includes(true);
+  }
+}
+
+const sorted = (answers: Answer[]): Answer[] => [...answers].sort((a, b) => (a.txId < b.txId ? -1 : 1));
+
+const errorReply = (err: Error & { type?: string }): PrepareReply => ({
+  kind: "error",
+  code: err.type ?? "payment_unavailable",
+  message: err.message,
+});
+
+/** The results that are in after `ms`; `otherwise` for the rest, which go on. Nothing waits once all are in. */
+async function decided<Result>(calls: Promise<Result>[], otherwise: Result, ms: number): Promise<Result[]> {
+  const results = calls.map(() => otherwise);
+  const all = Promise.all(
+    calls.map(async (call, i) => {
+      results[i] = await call;
+    }),
+  );
+  let timer: NodeJS.Timeout | undefined;
+  await Promise.race([
+    all,
+    new Promise((resolve) => {
+      timer = setTimeout(resolve, ms);
+    }),
+  ]);
+  clearTimeout(timer);
+  return [...results];
+}
+
+async function within<Result>(ms: number, call: Promise<Result>): Promise<Result> {
+  let timer: NodeJS.Timeout | undefined;
+  const timeout = new Promise<never>((_, reject) => {
+    timer = setTimeout(
+      () => reject(new ShopError("deadline_exceeded", `the card gateway did not answer within ${ms} ms`)),
+      ms,
+    );
+  });
+  try {
+    return await Promise.race([call, timeout]);
+  } finally {
+    clearTimeout(timer);
+  }
+}

@@ -1,0 +1,67 @@
+/**
+ * The built-in gateway, for shops without a bank: it approves or declines by token. It keeps nothing on disk; an
+ * authorization id follows from its key, so a key means the same authorization after any restart.
+ */
+import { setTimeout as sleep } from "node:timers/promises";
+import { ShopError } from "../../../lib/errors.ts";
+import type { Authorization, AuthorizeRequest, CardGateway } from "../gateway.ts";
+
+/** How the tokens behave; API.md lists them for clients. */
+export const TOKENS = [
+  "tok_ok",
+  "tok_declined",
+  "tok_insufficient_funds",
+  "tok_slow",
+  "tok_timeout",
+  "tok_error",
+] as const;
+
+const SLOW_MS = 2_000;
+/** What the gateway remembers of recent keys; enough for its own repeats, bounded for long runs. */
+const REMEMBERED_MAX = 10_000;
+
+export function simulatedGateway(): CardGateway {
+  const authorizations = new Map<string, Authorization>();
+  const voided = new Set<string>();
+  const remember = (key: string, authorization: Authorization): Authorization => {
+    if (authorizations.size >= REMEMBERED_MAX)
+      authorizations.delete(authorizations.keys().next().value as string);
+    authorizations.set(key, authorization);
+    return authorization;
+  };
+  const approve = (key: string) => remember(key, { kind: "approved", authorizationId: `sim_${key}` });
+  const decline = (key: string, reason: string) => remember(key, { kind: "declined", reason });
+
+  return {
+    async authorize({ key, token }: AuthorizeRequest): Promise<Authorization> {
+      const before = authorizations.get(key);
+      if (before) return before;
+      if (voided.has(key)) return decline(key, "voided");
+      switch (token) {
+        case "tok_ok":
+          return approve(key);
+        case "tok_slow":
+          await sleep(SLOW_MS);
+          return voided.has(key) ? decline(key, "voided") : approve(key);
+        case "tok_timeout":
+          approve(key);
+          return new Promise(() => undefined); // authorized, but the answer never comes
+        case "tok_error":
+          throw new ShopError("payment_unavailable", "The payment provider cannot be reached; try again.", {
+            retryAfter: 1,
+          });
+        default:
+          return decline(key, token === "tok_insufficient_funds" ? "insufficient_funds" : "declined");
+      }
+    },
+    async lookup(key) {
+      return authorizations.get(key) ?? { kind: "unknown" };
+    },
+    async capture() {},
+    async void(key) {
+      if (voided.size >= REMEMBERED_MAX) voided.delete(voided.keys().next().value as string);
+      voided.add(key);
+      authorizations.delete(key);
+    },
+  };
+}

@@ -1,0 +1,135 @@
+/**
+ * Payment's part in a checkout: a yes vote is an authorized card. The gateway is an outside system, so its prepare has
+ * two durable steps with the call between them: the intent, then the answer. An abort in between leaves a debt to
+ * void; a commit leaves a debt to capture, and is acknowledged only when that is paid.
+ */
+import { Settlement, type VoteStore } from "../../actors/participant.ts";
+import type { DecisionReply, PrepareEntry, PrepareReply, TxId } from "../../actors/protocol/messages.ts";
+import { EXPIRED, onPrepare } from "../../actors/protocol/participant.ts";
+import type { Database, Queryable } from "../../mixins/database.mixin.ts";
+import type { Votes } from "../../mixins/participant.mixin.ts";
+import { isRival, readSeal, toVoteRecord, txIdSet, type VoteRow } from "../../mixins/vote-rows.ts";
+import type { PaymentRequest } from "./api.ts";
+import type { CardCaller } from "./card-caller.ts";
+import { findIntents, type Intent, recordIntents, settle } from "./payment.repository.ts";
+
+type Entry = PrepareEntry<PaymentRequest>;
+
+export function paymentParticipant(db: Database, cards: CardCaller): Votes {
+  const store = votes(db);
+  const settlement = new Settlement(store);
+
+  /** Intents are recorded first; whoever had a row already is answered from it, or its authorization is resumed. */
+  async function prepare(entries: Entry[]): Promise<PrepareReply[]> {
+    const replies = new Map<TxId, PrepareReply>();
+    const firsts = new Map(entries.toReversed().map((entry) => [entry.txId, entry]));
+    const unique = [...firsts.values()].sort((a, b) => (a.txId < b.txId ? -1 : 1));
+    const intents = unique.map(toIntent);
+    const fresh = await recordIntents(db, intents);
+    const waiting = intents.filter((intent) => fresh.has(intent.txId) && !intent.refusal);
+    for (const intent of intents)
+      if (fresh.has(intent.txId) && intent.refusal)
+        replies.set(intent.txId, { kind: "no", ...intent.refusal });
+
+    const known = unique.filter((entry) => !fresh.has(entry.txId));
+    if (known.length > 0) {
+      const txIds = known.map((entry) => entry.txId);
+      const { rows, seal } = await store.transaction(async (tx) => ({
+        rows: await store.find(tx, txIds),
+        seal: await store.seal(tx),
+      }));
+      for (const entry of known) {
+        const step = onPrepare(rows.get(entry.txId), entry, seal);
+        if (step.do === "answer") replies.set(entry.txId, step.reply);
+      }
+      const unanswered = txIds.filter((txId) => !replies.has(txId));
+      if (unanswered.length > 0) waiting.push(...(await findIntents(db, unanswered)));
+    }
+
+    const answers = await cards.authorize(waiting);
+    for (const [i, intent] of waiting.entries()) replies.set(intent.txId, answers[i] as PrepareReply);
+    return entries.map((entry): PrepareReply => {
+      // The same txId twice in one batch, with two requests: the first one stands.
+      if (firsts.get(entry.txId)?.hash !== entry.hash) return { kind: "conflict" };
+      return replies.get(entry.txId) ?? { kind: "pending" };
+    });
+  }
+
+  async function commit(txIds: TxId[]): Promise<DecisionReply[]> {
+    const replies = await settlement.commit(txIds);
+    return paid(txIds, replies, await cards.pay(doneOf(txIds, replies), "capture"));
+  }
+
+  async function abort(txIds: TxId[]): Promise<DecisionReply[]> {
+    const replies = await settlement.abort(txIds);
+    await cards.pay(doneOf(txIds, replies), "void");
+    return replies; // the debt is durable, so the abort is done even while the gateway is away
+  }
+
+  return {
+    prepare: prepare as Votes["prepare"],
+    commit,
+    abort,
+    inDoubt: (limit) => settlement.inDoubt(limit),
+  };
+}
+
+const toIntent = ({ txId, hash, budgetMs, request }: Entry): Intent => ({
+  txId,
+  hash,
+  refusal: budgetMs > 0 ? undefined : EXPIRED,
+  ...request,
+});
+
+const doneOf = (txIds: TxId[], replies: DecisionReply[]): TxId[] =>
+  txIds.filter((_, i) => replies[i] === "done");
+
+/** A commit is acknowledged when the capture is durable; until then it is `pending`. */
+function paid(txIds: TxId[], replies: DecisionReply[], captured: boolean[]): DecisionReply[] {
+  let next = 0;
+  return txIds.map((_, i) => {
+    const reply = replies[i] as DecisionReply;
+    return reply === "done" && !captured[next++] ? "pending" : reply;
+  });
+}
+
+function votes(db: Database): VoteStore<Queryable> {
+  return {
+    transaction: (work) => db.transaction(work),
+    seal: readSeal,
+    isConflict: isRival,
+    commit: (txIds) => settle(db, txIds, "committed"),
+    abort: (txIds) => settle(db, txIds, "aborted"),
+
+    async find(tx, txIds) {
+      const { rows } = await tx.query<Omit<VoteRow, "state"> & { state: string }>({
+        name: "find-payment-votes",
+        text: `select tx_id, case state when 'authorizing' then 'examining' else state end as state, request_hash, refusal
+               from payments where tx_id = any($1::uuid[]) order by tx_id`,
+        values: [txIds],
+      });
+      return new Map(rows.map((row) => [row.tx_id, toVoteRecord(row as VoteRow)]));
+    },
+
+    async recordTombstones(txIds) {
+      const { rows } = await db.query<{ tx_id: TxId }>({
+        name: "tombstone-payments",
+        text: `insert into payments (tx_id, state)
+               select t.tx_id, 'aborted' from (select tx_id from seal for share) as low (tx_id), unnest($1::uuid[]) as t (tx_id)
+               where t.tx_id > low.tx_id order by t.tx_id
+               on conflict do nothing returning tx_id`,
+        values: [txIds],
+      });
+      return txIdSet(rows);
+    },
+
+    async inDoubt(limit) {
+      const { rows } = await db.query<{ tx_id: TxId }>({
+        name: "payments-in-doubt",
+        text: "select tx_id from payments where state in ('authorizing', 'prepared') order by tx_id limit $1",
+        values: [limit],
+      });
+      return rows.map((row) => row.tx_id);
+    },
+  };
+}

@@ -1,0 +1,232 @@
+/** All SQL of the catalogue: reading, editing, and recording every change of stock that is not an order. */
+
+import { instant, integer, text } from "../../lib/cursor.ts";
+import { isId } from "../../lib/ids.ts";
+import { type Database, nativeOf, type Queryable, sql } from "../../mixins/database.mixin.ts";
+import type { Product } from "./api.ts";
+
+export interface ProductRow {
+  id: string;
+  sku: string;
+  name: string;
+  description: string;
+  price: number;
+  currency: string;
+  on_hand: number;
+  reserved: number;
+  version: number;
+  created_at: Date;
+  updated_at: Date;
+}
+
+/** What an admin writes: all fields of a product that are not derived. `price` in minor units. */
+export interface ProductFields {
+  sku: string;
+  name: string;
+  description: string;
+  price: number;
+  currency: string;
+  stock: number;
+}
+
+export interface ListFilter {
+  q?: string | undefined;
+  currency?: string | undefined;
+  minPrice?: number | undefined;
+  maxPrice?: number | undefined;
+  sort: Sort;
+}
+
+/** Public names of the sort keys and the columns behind them. Every one is made unique by the id. */
+const SORT_COLUMNS = { name: 'name collate "C"', price: "price", createdAt: "created_at" } as const;
+export const SORTS = ["name", "-name", "price", "-price", "createdAt", "-createdAt"] as const;
+export type Sort = (typeof SORTS)[number];
+
+const COLUMNS =
+  "id, sku, name, description, price, currency, on_hand, reserved, version, created_at, updated_at";
+
+export const toProduct = (row: ProductRow): Product => ({
+  id: row.id,
+  sku: row.sku,
+  name: row.name,
+  description: row.description,
+  price: { amount: row.price, currency: row.currency },
+  stock: row.on_hand,
+  available: row.on_hand - row.reserved,
+  version: row.version,
+  createdAt: row.created_at.toISOString(),
+  updatedAt: row.updated_at.toISOString(),
+});
+
+/** One page after `after`, the sort key and id of the row before it. */
+export async function listProducts(
+  db: Queryable,
+  filter: ListFilter,
+  after: readonly unknown[] | undefined,
+  limit: number,
+): Promise<ProductRow[]> {
+  const descending = filter.sort.startsWith("-");
+  const column = SORT_COLUMNS[filter.sort.replace("-", "") as keyof typeof SORT_COLUMNS];
+  const query = sql("products").select(sql.raw(COLUMNS)).whereNull("deleted_at");
+  if (filter.q) {
+    const pattern = `%${filter.q.replace(/[\\%_]/g, "\\$&")}%`;
+    query.where((any) =>
+      any.whereILike("name", pattern).orWhereILike("sku", pattern).orWhereILike("description", pattern),
+    );
+  }
+  if (filter.currency) query.where("currency", filter.currency);
+  if (filter.minPrice !== undefined) query.where("price", ">=", filter.minPrice);
+  if (filter.maxPrice !== undefined) query.where("price", "<=", filter.maxPrice);
+  if (after) query.whereRaw(`(${column}, id) ${descending ? "<" : ">"} (?, ?)`, after as string[]);
+  const direction = descending ? "desc" : "asc";
+  query.orderByRaw(`${column} ${direction}, id ${direction}`).limit(limit);
+  return (await db.query<ProductRow>(nativeOf(query))).rows;
+}
+
+/** What the position of a row in a list is made of, to check cursors by. */
+export const positionShape = (sort: Sort): ((value: unknown) => boolean)[] => {
+  const key = sort.replace("-", "");
+  return [key === "name" ? text : key === "price" ? integer : instant, isId];
+};
+
+/** The position of a row in a list, for the next page's `after`. */
+export function positionOf(row: ProductRow, sort: Sort): unknown[] {
+  const key = sort.replace("-", "");
+  return [key === "name" ? row.name : key === "price" ? row.price : row.created_at.toISOString(), row.id];
+}
+
+export async function findProducts(db: Queryable, ids: readonly string[]): Promise<ProductRow[]> {
+  const { rows } = await db.query<ProductRow>({
+    name: "find-products",
+    text: `select ${COLUMNS} from products where id = any($1::uuid[]) and deleted_at is null`,
+    values: [ids],
+  });
+  return rows;
+}
+
+/** Inserts products with their first stock. Throws SQLSTATE 23505 on products_sku where a SKU is taken. */
+export async function insertProducts(
+  db: Queryable,
+  products: readonly (ProductFields & { id: string })[],
+  by: string | undefined,
+): Promise<ProductRow[]> {
+  const { rows } = await db.query<ProductRow>({
+    text: `
+      with made as (
+        insert into products (id, sku, name, description, price, currency, on_hand, created_at, updated_at)
+        select p.id, p.sku, p.name, p.description, p.price, p.currency, p.stock, t.now, t.now
+        from unnest($1::uuid[], $2::text[], $3::text[], $4::text[], $5::bigint[], $6::text[], $7::bigint[])
+          as p (id, sku, name, description, price, currency, stock),
+          (select date_trunc('milliseconds', now()) as now) as t
+        returning ${COLUMNS}
+      ),
+      recorded as (
+        insert into stock_adjustments (product_id, delta, reason, adjusted_by)
+        select id, on_hand, 'first stock', $8 from made where on_hand > 0
+      )
+      select * from made`,
+    values: [
+      products.map((product) => product.id),
+      products.map((product) => product.sku),
+      products.map((product) => product.name),
+      products.map((product) => product.description),
+      products.map((product) => product.price),
+      products.map((product) => product.currency),
+      products.map((product) => product.stock),
+      by ?? null,
+    ],
+  });
+  return rows;
+}
+
+export type EditResult =
+  | { kind: "done"; row: ProductRow }
+  | { kind: "gone" }
+  | { kind: "stale"; version: number }
+  | { kind: "reserved"; reserved: number };
+
+/** Replaces all fields, if the version is still the expected one and the stock covers what is reserved. */
+export function replaceProduct(
+  db: Database,
+  id: string,
+  fields: ProductFields,
+  expectedVersion: number | undefined,
+  by: string,
+): Promise<EditResult> {
+  return edit(db, id, async (tx, row) => {
+    if (expectedVersion !== undefined && expectedVersion !== row.version)
+      return { kind: "stale", version: row.version };
+    if (fields.stock < row.reserved) return { kind: "reserved", reserved: row.reserved };
+    await recordAdjustment(tx, id, fields.stock - row.on_hand, "replaced by an edit", by);
+    const { rows } = await tx.query<ProductRow>({
+      text: `update products set sku = $2, name = $3, description = $4, price = $5, currency = $6, on_hand = $7,
+               version = version + 1, updated_at = date_trunc('milliseconds', now())
+             where id = $1 returning ${COLUMNS}`,
+      values: [id, fields.sku, fields.name, fields.description, fields.price, fields.currency, fields.stock],
+    });
+    return { kind: "done", row: rows[0] as ProductRow };
+  });
+}
+
+/** Adds `delta` units (or takes them away) and records why. */
+export function adjustStock(
+  db: Database,
+  id: string,
+  delta: number,
+  reason: string,
+  by: string,
+): Promise<EditResult> {
+  return edit(db, id, async (tx, row) => {
+    if (row.on_hand + delta < row.reserved) return { kind: "reserved", reserved: row.reserved };
+    await recordAdjustment(tx, id, delta, reason, by);
+    const { rows } = await tx.query<ProductRow>({
+      text: `update products set on_hand = on_hand + $2 where id = $1 returning ${COLUMNS}`,
+      values: [id, delta],
+    });
+    return { kind: "done", row: rows[0] as ProductRow };
+  });
+}
+
+/** Takes a product out of the catalogue. Its row stays, because prepared orders still commit against it. */
+export async function deleteProduct(db: Queryable, id: string): Promise<boolean> {
+  const { rowCount } = await db.query({
+    text: "update products set deleted_at = now() where id = $1 and deleted_at is null",
+    values: [id],
+  });
+  return rowCount === 1;
+}
+
+export async function isCatalogueEmpty(db: Queryable): Promise<boolean> {
+  const { rows } = await db.query<{ empty: boolean }>({
+    text: "select not exists (select 1 from products) as empty",
+  });
+  return rows[0]?.empty === true;
+}
+
+function edit(
+  db: Database,
+  id: string,
+  change: (tx: Queryable, row: ProductRow) => Promise<EditResult>,
+): Promise<EditResult> {
+  return db.transaction(async (tx) => {
+    const { rows } = await tx.query<ProductRow>({
+      text: `select ${COLUMNS} from products where id = $1 and deleted_at is null for no key update`,
+      values: [id],
+    });
+    return rows[0] ? change(tx, rows[0]) : { kind: "gone" };
+  });
+}
+
+async function recordAdjustment(
+  tx: Queryable,
+  id: string,
+  delta: number,
+  reason: string,
+  by: string,
+): Promise<void> {
+  if (delta === 0) return;
+  await tx.query({
+    text: "insert into stock_adjustments (product_id, delta, reason, adjusted_by) values ($1, $2, $3, $4)",
+    values: [id, delta, reason, by],
+  });
+}

@@ -1,0 +1,293 @@
+/** The catalogue and its stock. Also a participant: a stock reservation is its vote. */
+import { hash } from "node:crypto";
+import type { Context, ServiceSchema } from "moleculer";
+import { config } from "../../config/index.ts";
+import { decodeCursor, encodeCursor } from "../../lib/cursor.ts";
+import { ShopError } from "../../lib/errors.ts";
+import { newId } from "../../lib/ids.ts";
+import type { Money } from "../../lib/money.ts";
+import { databaseMixin, sqlState } from "../../mixins/database.mixin.ts";
+import { participantMixin, type Votes } from "../../mixins/participant.mixin.ts";
+import type { Product, Quote, QuoteParams } from "./api.ts";
+import { DEMO_PRODUCTS } from "./demo.ts";
+import { productParticipant } from "./product.participant.ts";
+import {
+  adjustStock,
+  deleteProduct,
+  type EditResult,
+  findProducts,
+  insertProducts,
+  isCatalogueEmpty,
+  type ListFilter,
+  listProducts,
+  type ProductFields,
+  positionOf,
+  positionShape,
+  replaceProduct,
+  SORTS,
+  toProduct,
+} from "./product.repository.ts";
+import { Quotes } from "./quotes.ts";
+
+interface Meta {
+  user: { id: string };
+  ifMatch?: string;
+  ifNoneMatch?: string;
+  $statusCode?: number;
+  $location?: string;
+  $responseHeaders?: Record<string, string>;
+}
+
+type WriteParams = Omit<ProductFields, "price" | "currency"> & { price: Money };
+
+const PRICE_MAX = 90_000_000;
+const STOCK_MAX = 1_000_000_000;
+const CURRENCIES = Intl.supportedValuesOf("currency");
+const CURRENCY = { type: "enum", values: CURRENCIES } as const;
+
+const FIELDS = {
+  sku: { type: "string", min: 1, max: 64 },
+  name: { type: "string", min: 1, max: 200 },
+  description: { type: "string", max: 5_000, default: "" },
+  price: {
+    type: "object",
+    props: { amount: { type: "number", integer: true, min: 1, max: PRICE_MAX }, currency: CURRENCY },
+  },
+  stock: { type: "number", integer: true, min: 0, max: STOCK_MAX },
+} as const;
+
+const PRICE_FILTER = {
+  type: "number",
+  integer: true,
+  min: 0,
+  max: PRICE_MAX,
+  convert: true,
+  optional: true,
+} as const;
+
+/** The version leads, so that the ETag of a GET also serves as If-Match of a PUT, whatever the stock did meanwhile. */
+const etagOf = (product: Product): string =>
+  `"${product.version}-${hash("sha256", JSON.stringify(product), "base64url").slice(0, 16)}"`;
+
+/** `"3"`, `3`, or an ETag of ours; `*` and absence mean any version. */
+function versionOf(ifMatch: string | undefined): number | undefined {
+  if (ifMatch === undefined || ifMatch === "*") return undefined;
+  const version = /^(?:W\/)?"?(\d{1,9})(?:-[\w-]+)?"?$/.exec(ifMatch)?.[1];
+  return version === undefined ? -1 : Number(version); // not an ETag of ours, so no version it could match
+}
+
+const toFields = ({ price, ...rest }: WriteParams): ProductFields => ({
+  ...rest,
+  price: price.amount,
+  currency: price.currency,
+});
+
+const service: ServiceSchema = {
+  name: "product",
+  mixins: [
+    participantMixin(({ db }) => productParticipant(db) as Votes),
+    databaseMixin("product", new URL("./migrations/", import.meta.url)),
+  ],
+  settings: { rest: "/" },
+
+  actions: {
+    list: {
+      rest: "GET /products",
+      auth: "none",
+      idempotent: true,
+      query: ["limit", "cursor", "q", "sort", "currency", "minPrice", "maxPrice"],
+      openapi: { summary: "The catalogue", tags: ["products"] },
+      params: {
+        limit: { type: "number", integer: true, min: 1, max: 100, default: 20, convert: true },
+        cursor: { type: "string", max: 1_000, optional: true },
+        q: { type: "string", max: 200, optional: true },
+        sort: { type: "enum", values: SORTS, default: "name" },
+        currency: { ...CURRENCY, optional: true },
+        minPrice: PRICE_FILTER,
+        maxPrice: PRICE_FILTER,
+      },
+      async handler(ctx: Context<ListFilter & { limit: number; cursor?: string }>) {
+        const { limit, cursor, ...filter } = ctx.params;
+        requireCurrency(filter);
+        const scope = [
+          "products",
+          filter.sort,
+          filter.q ?? "",
+          filter.currency ?? "",
+          filter.minPrice ?? "",
+          filter.maxPrice ?? "",
+        ];
+        const rows = await listProducts(
+          this.db,
+          filter,
+          decodeCursor(scope, cursor, positionShape(filter.sort)),
+          limit + 1,
+        );
+        const page = rows.slice(0, limit);
+        const last = page.at(-1);
+        return {
+          items: page.map(toProduct),
+          nextCursor: rows.length > limit && last ? encodeCursor(scope, positionOf(last, filter.sort)) : null,
+        };
+      },
+    },
+
+    get: {
+      rest: "GET /products/:id",
+      auth: "none",
+      idempotent: true,
+      openapi: { summary: "One product", tags: ["products"], headers: ["If-None-Match"] },
+      params: { id: "uuid" },
+      async handler(ctx: Context<{ id: string }, Meta>): Promise<Product | undefined> {
+        const [row] = await findProducts(this.db, [ctx.params.id]);
+        if (!row) throw new ShopError("not_found", `There is no product ${ctx.params.id}.`);
+        const product = toProduct(row);
+        const etag = etagOf(product);
+        ctx.meta.$responseHeaders = { ETag: etag, "Cache-Control": "no-cache" };
+        const known = ctx.meta.ifNoneMatch?.split(",").map((tag) => tag.trim().replace(/^W\//, ""));
+        if (known?.some((tag) => tag === etag || tag === "*")) {
+          ctx.meta.$statusCode = 304;
+          return undefined;
+        }
+        return product;
+      },
+    },
+
+    create: {
+      rest: "POST /products",
+      auth: "admin",
+      successStatus: 201,
+      openapi: { summary: "Add a product", tags: ["products"] },
+      params: FIELDS,
+      async handler(ctx: Context<WriteParams, Meta>): Promise<Product> {
+        const fields = toFields(ctx.params);
+        const rows = await this.refusingTakenSku(fields.sku, () =>
+          insertProducts(this.db, [{ ...fields, id: newId() }], ctx.meta.user.id),
+        );
+        const product = toProduct(rows[0]);
+        ctx.meta.$location = `/products/${product.id}`;
+        return product;
+      },
+    },
+
+    replace: {
+      rest: "PUT /products/:id",
+      auth: "admin",
+      openapi: { summary: "Replace all fields of a product", tags: ["products"], headers: ["If-Match"] },
+      params: { id: "uuid", ...FIELDS },
+      async handler(ctx: Context<WriteParams & { id: string }, Meta>): Promise<Product> {
+        const { id, ...params } = ctx.params;
+        const fields = toFields(params);
+        const result = await this.refusingTakenSku(fields.sku, () =>
+          replaceProduct(this.db, id, fields, versionOf(ctx.meta.ifMatch), ctx.meta.user.id),
+        );
+        this.quotes.forget(id);
+        return this.edited(id, result);
+      },
+    },
+
+    adjustStock: {
+      rest: "POST /products/:id/stock",
+      auth: "admin",
+      openapi: { summary: "Goods in, shrinkage, correction", tags: ["products"] },
+      params: {
+        id: "uuid",
+        delta: { type: "number", integer: true, min: -STOCK_MAX, max: STOCK_MAX, notEqual: 0 },
+        reason: { type: "string", min: 1, max: 200 },
+      },
+      async handler(ctx: Context<{ id: string; delta: number; reason: string }, Meta>): Promise<Product> {
+        const { id, delta, reason } = ctx.params;
+        return this.edited(id, await adjustStock(this.db, id, delta, reason, ctx.meta.user.id));
+      },
+    },
+
+    remove: {
+      rest: "DELETE /products/:id",
+      auth: "admin",
+      successStatus: 204,
+      openapi: { summary: "Take a product out of the catalogue", tags: ["products"] },
+      params: { id: "uuid" },
+      async handler(ctx: Context<{ id: string }, Meta>): Promise<void> {
+        const removed = await deleteProduct(this.db, ctx.params.id);
+        this.quotes.forget(ctx.params.id);
+        if (!removed) throw new ShopError("not_found", `There is no product ${ctx.params.id}.`);
+        ctx.meta.$statusCode = 204;
+      },
+    },
+
+    // Called by order.place. The answer is a proposal: prepare checks it on the locked rows.
+    quote: {
+      visibility: "public",
+      idempotent: true,
+      params: {
+        items: {
+          type: "array",
+          min: 1,
+          items: { type: "object", props: { productId: "string", quantity: "number" } },
+        },
+        fresh: { type: "boolean", optional: true },
+      },
+      handler(ctx: Context<QuoteParams>): Promise<Quote> {
+        return this.quotes.quote(ctx.params);
+      },
+    },
+  },
+
+  async started() {
+    this.quotes = new Quotes(this.db, this.supervisor);
+    // One process without neighbours is somebody's first look: show them a shop with goods in it.
+    const alone = !this.broker.options.transporter && config.environment !== "test";
+    if (alone && (await isCatalogueEmpty(this.db))) {
+      await insertProducts(
+        this.db,
+        DEMO_PRODUCTS.map((product) => ({ ...product, id: newId() })),
+        undefined,
+      );
+      this.logger.info(`seeded the empty catalogue with ${DEMO_PRODUCTS.length} demo products`);
+    }
+  },
+
+  methods: {
+    async refusingTakenSku<Result>(sku: string, write: () => Promise<Result>): Promise<Result> {
+      try {
+        return await write();
+      } catch (err) {
+        if (sqlState(err) === "23505")
+          throw new ShopError("sku_taken", `Another product has the SKU ${sku}.`, { sku });
+        throw err;
+      }
+    },
+
+    edited(id: string, result: EditResult): Product {
+      switch (result.kind) {
+        case "done":
+          return toProduct(result.row);
+        case "gone":
+          throw new ShopError("not_found", `There is no product ${id}.`);
+        case "stale":
+          throw new ShopError(
+            "version_stale",
+            `The product is at version ${result.version}; read it and edit again.`,
+            {
+              version: result.version,
+            },
+          );
+        case "reserved":
+          throw new ShopError(
+            "stock_reserved",
+            `${result.reserved} units are reserved by orders on their way; the stock cannot fall below that.`,
+            { reserved: result.reserved },
+          );
+      }
+    },
+  },
+};
+
+function requireCurrency({ minPrice, maxPrice, currency }: ListFilter): void {
+  if (currency !== undefined || (minPrice === undefined && maxPrice === undefined)) return;
+  throw new ShopError("validation_failed", "A price filter needs a currency.", {
+    errors: [{ parameter: "currency", code: "required", message: "is required with minPrice and maxPrice" }],
+  });
+}
+
+export default service;

@@ -1,0 +1,75 @@
+/**
+ * Prices orders from memory. A remembered price may be stale: product's prepare checks every price again on the locked
+ * row, so a stale one costs a second attempt and never a wrong total. Stock is never remembered.
+ */
+import { LRUCache } from "lru-cache";
+import type { Mailbox } from "../../actors/mailbox.ts";
+import type { Supervisor } from "../../actors/supervisor.ts";
+import { ShopError } from "../../lib/errors.ts";
+import { totalOf } from "../../lib/money.ts";
+import type { Queryable } from "../../mixins/database.mixin.ts";
+import type { Quote, QuoteParams } from "./api.ts";
+import { findProducts, type ProductRow } from "./product.repository.ts";
+
+/** About 300 bytes each: 15 MB at most. */
+const REMEMBERED_MAX = 50_000;
+/** How long an edit on another node may go unnoticed here; each order that meets it is priced twice. */
+const REMEMBERED_MS = 60_000;
+
+type Priced = Pick<ProductRow, "sku" | "name" | "price" | "currency">;
+
+export class Quotes {
+  readonly #remembered = new LRUCache<string, Priced>({ max: REMEMBERED_MAX, ttl: REMEMBERED_MS });
+  /** Lookups that arrive together share one query. */
+  readonly #lookups: Mailbox<string, Priced | undefined>;
+
+  constructor(db: Queryable, supervisor: Supervisor) {
+    this.#lookups = supervisor.mailbox({
+      name: "quote",
+      inFlightMax: 2,
+      behaviour: async (ids: string[]) => {
+        const found = new Map<string, Priced>((await findProducts(db, ids)).map((row) => [row.id, row]));
+        return ids.map((id) => found.get(id));
+      },
+    });
+  }
+
+  forget(id: string): void {
+    this.#remembered.delete(id);
+  }
+
+  /** Throws product_gone for a product that is not sold, validation_failed for more than one currency. */
+  async quote({ items, fresh }: QuoteParams): Promise<Quote> {
+    const priced = await Promise.all(items.map(({ productId }) => this.#price(productId, fresh === true)));
+    const currency = priced[0]?.currency as string;
+    const other = priced.findIndex((product) => product.currency !== currency);
+    if (other !== -1)
+      throw new ShopError("validation_failed", "An order has one currency; place one order for each.", {
+        errors: [
+          {
+            pointer: `/items/${other}/productId`,
+            code: "mixed_currencies",
+            message: `costs ${priced[other]?.currency}, the first item ${currency}`,
+          },
+        ],
+      });
+    const lines = items.map(({ productId, quantity }, i) => {
+      const { sku, name, price } = priced[i] as Priced;
+      return { productId, sku, name, quantity, unitPrice: price };
+    });
+    return { currency, lines, total: totalOf(lines) };
+  }
+
+  async #price(id: string, fresh: boolean): Promise<Priced> {
+    const remembered = fresh ? undefined : this.#remembered.get(id);
+    if (remembered) return remembered;
+    const row = await this.#lookups.ask(id);
+    if (!row)
+      throw new ShopError("product_gone", `The product ${id} is not sold; take it out of the order.`, {
+        productId: id,
+      });
+    const priced: Priced = { sku: row.sku, name: row.name, price: row.price, currency: row.currency };
+    this.#remembered.set(id, priced);
+    return priced;
+  }
+}
