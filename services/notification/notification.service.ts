@@ -81,7 +81,7 @@ const notification = {
         const userId = ctx.meta.user?.id;
         if (userId === undefined) throw new ShopError("unauthorized", "Log in to see your notifications.");
         const { limit, cursor } = ctx.params;
-        const place = cursor === undefined ? undefined : placeOf(userId, cursor);
+        const place = placeOf(userId, cursor);
         // One more than asked for shows whether there is a next page.
         const rows = await listNotifications(this.db, { userId, place, limit: limit + 1 });
         const items = rows.slice(0, limit).map(viewOf);
