@@ -68,7 +68,7 @@ export function codeOf(err: unknown): ErrorCode {
 export function problemOf(err: unknown, failed: Failed): Problem {
   const code = codeOf(err);
   const { status, title, retryable } = ERRORS[code];
-  const { type, message, data } = err as AnyError;
+  const { type, message, data } = (err ?? {}) as AnyError;
   const ours = type === code && status < 500;
   const fromValidator = type === "VALIDATION_ERROR";
   const document: Record<string, unknown> = {
