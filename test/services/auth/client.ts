@@ -52,3 +52,37 @@ export async function inAuth<Row>(shop: TestShop, text: string, values: unknown[
     await client.end();
   }
 }
+
+/**
+ * Starts the calls while a rival holds the rows that `lock` locks, and lets go when all of them wait: every one has
+ * then read what it read before any of them wrote.
+ */
+export async function allWaitingAtOnce<Result>(
+  shop: TestShop,
+  { lock, values = [] }: { lock: string; values?: unknown[] },
+  calls: (() => Promise<Result>)[],
+): Promise<PromiseSettledResult<Result>[]> {
+  const rival = new pg.Client({ connectionString: shop.databases.urlOf("auth") });
+  await rival.connect();
+  try {
+    await rival.query("begin");
+    await rival.query(lock, values);
+    const results = Promise.allSettled(calls.map((call) => call()));
+    const givesUpAt = performance.now() + 5_000;
+    while ((await waitingInAuth(shop)) < calls.length)
+      if (performance.now() > givesUpAt)
+        throw new Error(`the ${calls.length} calls never waited all at once`);
+    await rival.query("commit");
+    return await results;
+  } finally {
+    await rival.end();
+  }
+}
+
+const waitingInAuth = async (shop: TestShop): Promise<number> =>
+  (
+    await inAuth(
+      shop,
+      "select pid from pg_stat_activity where datname = current_database() and wait_event_type = 'Lock'",
+    )
+  ).length;

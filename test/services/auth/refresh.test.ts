@@ -3,7 +3,7 @@ import { afterAll, beforeAll, describe, expect, test } from "@jest/globals";
 import pg from "pg";
 import { cloneDatabases } from "../../harness/databases.ts";
 import { startTestShop, type TestShop } from "../../harness/shop.ts";
-import { inAuth, login, refresh, register, verified } from "./client.ts";
+import { allWaitingAtOnce, inAuth, login, refresh, register, verified } from "./client.ts";
 
 let shop: TestShop;
 beforeAll(async () => {
@@ -42,7 +42,14 @@ describe("refresh", () => {
 
   test("spends a token once among many at the same time, and revokes the login", async () => {
     const { refreshToken } = await newLogin();
-    const results = await Promise.allSettled(Array.from({ length: 10 }, () => refresh(shop, refreshToken)));
+    const results = await allWaitingAtOnce(
+      shop,
+      {
+        lock: "select from refresh_tokens where hash = $1 for update",
+        values: [hashOf(refreshToken)],
+      },
+      Array.from({ length: 5 }, () => () => refresh(shop, refreshToken)),
+    );
     const won = results.flatMap((result) => (result.status === "fulfilled" ? [result.value] : []));
     expect(won).toHaveLength(1);
     await expect(refresh(shop, won[0]?.refreshToken as string)).rejects.toMatchObject(refused);

@@ -146,18 +146,15 @@ describe("the start", () => {
 });
 
 test("eight registrations at once leave the event loop free", async () => {
-  const costly = await startTestShop({ services: ["user"], env: { BCRYPT_COST: "11" } });
+  // Cost 12 is about 340 ms a hash: a single one on the event loop holds it for longer than is allowed here, which is
+  // several times what a busy machine does to a thread.
+  const costly = await startTestShop({ services: ["user"], env: { BCRYPT_COST: "12" } });
   const delay = monitorEventLoopDelay({ resolution: 5 });
   try {
-    await costly.broker.call("user.register", customer());
     delay.enable();
-    const start = performance.now();
     await Promise.all(Array.from({ length: 8 }, () => costly.broker.call("user.register", customer())));
     delay.disable();
-    const tookMs = performance.now() - start;
-    // On the loop, it would be held for nearly as long as all of it takes (bcryptjs lets go every 100 ms and another
-    // hash takes over); a busy machine may hold a thread up for a while too.
-    expect(delay.max / 1e6).toBeLessThan(tookMs / 3);
+    expect(delay.max / 1e6).toBeLessThan(300);
     expect(delay.percentile(50) / 1e6).toBeLessThan(50);
   } finally {
     delay.disable();
