@@ -1,0 +1,110 @@
+import { readFileSync } from "node:fs";
+import { describe, expect, it } from "@jest/globals";
+import { databaseName, databaseUrlOf } from "../../config/database.ts";
+import { loadConfig } from "../../config/index.ts";
+
+/** The variables that loadConfig asks for, whatever their value. */
+function variablesRead(): string[] {
+  const names = new Set<string>();
+  const recorder = new Proxy<Record<string, string | undefined>>(
+    {},
+    {
+      get(_target, name) {
+        names.add(String(name));
+        return undefined;
+      },
+    },
+  );
+  loadConfig(recorder);
+  return [...names].sort();
+}
+
+function example(): [name: string, value: string][] {
+  const text = readFileSync(new URL("../../.env.example", import.meta.url), "utf8");
+  return [...text.matchAll(/^([A-Z][A-Z0-9_]*)=(.*)$/gm)].map((match) => [match[1] ?? "", match[2] ?? ""]);
+}
+
+describe("the configuration", () => {
+  it("lists every fault at once, each with its value", () => {
+    const load = () =>
+      loadConfig({
+        PORT: "80000",
+        SERVICES: "api,cart",
+        LOGLEVEL: "loud",
+        ADMIN_EMAIL: "nobody",
+        ADMIN_PASSWORD: "short",
+        DATABASE_URL: "mysql://localhost",
+        DATABASE_URL_TRANSACTION_MANAGER: "not a url",
+        DATABASE_POOL_MAX: "1",
+        BCRYPT_COST: "3",
+        MAILBOX_CAPACITY: "0",
+        BATCH_MAX: "2.5",
+      });
+    expect(load).toThrow(/11 fault\(s\)/);
+    for (const fault of [
+      /PORT=80000/,
+      /SERVICES names cart/,
+      /LOGLEVEL=loud/,
+      /ADMIN_EMAIL=nobody/,
+      /ADMIN_PASSWORD: /,
+      /DATABASE_URL: /,
+      /DATABASE_URL_TRANSACTION_MANAGER: /,
+      /DATABASE_POOL_MAX=1/,
+      /BCRYPT_COST=3/,
+      /MAILBOX_CAPACITY=0/,
+      /BATCH_MAX=2\.5/,
+    ])
+      expect(load).toThrow(fault);
+  });
+
+  it("repeats no secret in a fault", () => {
+    const load = () => loadConfig({ ADMIN_PASSWORD: "s3cret", DATABASE_URL: "mysql://u:s3cret@host" });
+    expect(load).toThrow();
+    expect(load).not.toThrow(/s3cret/);
+  });
+
+  it("is frozen, its lists too", () => {
+    const config = loadConfig({});
+    for (const part of [config, config.services, config.databaseUrls, config.corsOrigins])
+      expect(Object.isFrozen(part)).toBe(true);
+  });
+
+  it("takes an empty variable for one that is not set", () => {
+    expect(loadConfig({ PORT: "", SERVICES: " ", DATABASE_URL: "" })).toMatchObject({
+      port: 3000,
+      databaseUrl: undefined,
+    });
+  });
+
+  it("reads exactly the variables that .env.example lists", () => {
+    expect(
+      example()
+        .map(([name]) => name)
+        .sort(),
+    ).toEqual(variablesRead());
+  });
+
+  it("has the defaults that .env.example states", () => {
+    const { nodeId: made, ...stated } = loadConfig(Object.fromEntries(example()));
+    const { nodeId: also, ...defaults } = loadConfig({});
+    expect(stated).toEqual(defaults);
+    expect(made).not.toBe(also);
+  });
+});
+
+describe("a service's database", () => {
+  it("is the one its own variable names, then shop_<service> on the common server", () => {
+    const config = loadConfig({
+      DATABASE_URL: "postgres://u:p@host:5432",
+      DATABASE_URL_ORDER: "postgres://elsewhere/orders",
+    });
+    expect(databaseUrlOf("order", config)).toBe("postgres://elsewhere/orders");
+    expect(databaseUrlOf("user", config)).toBe("postgres://u:p@host:5432/shop_user");
+    expect(databaseName("transaction-manager")).toBe("shop_transaction_manager");
+  });
+
+  it("names the remedy where no server is configured and none runs", () => {
+    const config = loadConfig({ DATA_DIR: "/nonexistent" });
+    expect(() => databaseUrlOf("order", config)).toThrow(/npm start, or set DATABASE_URL/);
+  });
+});
