@@ -1,0 +1,123 @@
+/**
+ * The invariants of one transaction, pure. Each rule compares records that are final (committed, aborted, decided),
+ * so a transaction on its way breaks none of them by being on its way; what is not final yet is told apart as
+ * unfinished. On snapshots that are not simultaneous a final record may be missing here and there: doubt.ts looks
+ * again before it believes.
+ */
+import type { TransactionRecords } from "./records.ts";
+import type { InvariantId } from "./report.ts";
+
+export interface Fault {
+  invariant: InvariantId;
+  text: string;
+}
+
+/** A record that waits for something, and for how long. */
+export interface Unfinished {
+  what: string;
+  ageMs: number;
+}
+
+export interface Judgement {
+  faults: Fault[];
+  unfinished: Unfinished[];
+}
+
+export function judge(txId: string, records: TransactionRecords, watermark: string): Judgement {
+  const faults: Fault[] = [];
+  const fault = (invariant: InvariantId, text: string) =>
+    faults.push({ invariant, text: `${records.order?.state ? "order" : "transaction"} ${txId}: ${text}` });
+  agreement(records, txId <= watermark, (text) => fault("I2", text));
+  if (records.order?.state === "committed") {
+    goods(records, txId <= watermark, (text) => fault("I2", text));
+    money(records, txId <= watermark, (text) => fault("I2", text));
+  }
+  debts(records, (text) => fault("I2", text));
+  completeness(records, (text) => fault("I3", text));
+  event(records, (text) => fault("I5", text));
+  return { faults, unfinished: unfinishedOf(records) };
+}
+
+type Report = (text: string) => void;
+
+/** Atomic commitment: nobody who is final contradicts the register or anybody else. */
+function agreement(records: TransactionRecords, pruned: boolean, fault: Report): void {
+  const { decision } = records;
+  const votes = [
+    ["order", records.order?.state],
+    ["product", records.product?.state],
+    ["payment", records.payment?.state],
+  ] as const;
+  const committed = votes.filter(([, state]) => state === "committed").map(([name]) => name);
+  const aborted = votes.filter(([, state]) => state === "aborted").map(([name]) => name);
+  if (decision?.outcome === "abort" && committed.length > 0)
+    fault(`the register says abort, ${committed.join(" and ")} committed`);
+  if (decision?.outcome === "commit" && aborted.length > 0)
+    fault(`the register says commit, ${aborted.join(" and ")} aborted`);
+  if (!decision && !pruned && committed.length > 0)
+    fault(`${committed.join(" and ")} committed, the register has no decision`);
+  if (!decision && committed.length > 0 && aborted.length > 0)
+    fault(`${committed.join(" and ")} committed, ${aborted.join(" and ")} aborted`);
+  if (decision?.outcome === "commit")
+    for (const [name, state] of votes)
+      if (!state && !pruned && decision.participants.includes(name))
+        fault(`the register says commit, ${name} has no vote`);
+  // Orders are never deleted, so this holds below the watermark too.
+  if (!records.order?.state && !decision)
+    for (const name of committed) fault(`${name} committed, and there is no order`);
+}
+
+function goods({ order, product }: TransactionRecords, pruned: boolean, fault: Report): void {
+  if (!product) {
+    if (!pruned) fault("confirmed, and no stock was reserved for it");
+  } else if (product.state === "committed" && product.digest !== order?.digest)
+    fault("its lines are not those of its reservation");
+}
+
+function money({ order, payment }: TransactionRecords, pruned: boolean, fault: Report): void {
+  if (!payment) {
+    if (!pruned) fault("confirmed, and there is no payment");
+    return;
+  }
+  if (payment.state === "aborted") fault("confirmed, and its payment was voided");
+  if (payment.amount !== order?.total || payment.currency !== order?.currency)
+    fault(
+      `its total is ${order?.total} ${order?.currency}, its payment ${payment.amount} ${payment.currency}`,
+    );
+  if (payment.user_id !== order?.user_id)
+    fault(`it belongs to ${order?.user_id}, its payment to ${payment.user_id}`);
+}
+
+function debts({ payment }: TransactionRecords, fault: Report): void {
+  if (!payment?.debt) return;
+  const expected = payment.state === "committed" ? "capture" : payment.state === "aborted" ? "void" : "none";
+  if (payment.debt !== expected) fault(`its payment is ${payment.state} and still to be a ${payment.debt}`);
+}
+
+function completeness({ order }: TransactionRecords, fault: Report): void {
+  if (order?.state !== "committed") return;
+  if (!order.line_count) fault("confirmed, and it has no lines");
+  else if (order.line_total !== order.total)
+    fault(`its total is ${order.total}, its lines add up to ${order.line_total}`);
+  if (!order.user_id || !order.currency || order.age_ms === null)
+    fault("confirmed, and it lacks its user, currency or time");
+}
+
+function event({ order }: TransactionRecords, fault: Report): void {
+  if (!order) return;
+  const expected = order.state === "committed" ? 1 : 0;
+  if (order.events !== expected)
+    fault(`it is ${order.state ?? "not there"} and has ${order.events} events instead of ${expected}`);
+}
+
+function unfinishedOf({ order, product, payment, decision }: TransactionRecords): Unfinished[] {
+  const unfinished: Unfinished[] = [];
+  const add = (what: string, ageMs: number | null) => unfinished.push({ what, ageMs: ageMs ?? 0 });
+  if (order?.state === "prepared") add("order prepared", order.age_ms);
+  if (product?.state === "prepared") add("reservation prepared", product.age_ms);
+  if (payment?.state === "prepared" || payment?.state === "authorizing")
+    add(`payment ${payment.state}`, payment.age_ms);
+  if (payment?.debt) add(`payment owes a ${payment.debt}`, payment.age_ms);
+  if (decision?.outcome === "commit" && !decision.settled) add("commit not acknowledged", decision.age_ms);
+  return unfinished;
+}

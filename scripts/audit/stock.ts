@@ -1,0 +1,48 @@
+/**
+ * I1, all in product's own database and therefore exact in one snapshot: what was put in (every adjustment, the first
+ * stock included) is on hand or sold, and what is reserved is held by prepared reservations. Deleted products count.
+ */
+import type { Snapshot } from "./snapshot.ts";
+
+interface StockRow {
+  id: string;
+  /** Null where stock moved of a product that does not exist. */
+  sku: string | null;
+  on_hand: string;
+  reserved: string;
+  adjusted: string;
+  sold: string;
+  held: string;
+}
+
+const UNEXPLAINED = `
+  with moved as (
+    select u.product_id, sum(u.quantity) filter (where r.state = 'committed') as sold,
+      sum(u.quantity) filter (where r.state = 'prepared') as held
+    from reservations r, unnest(r.product_ids, r.quantities) as u (product_id, quantity)
+    where r.state in ('committed', 'prepared')
+    group by u.product_id
+  ),
+  adjusted as (select product_id, sum(delta) as delta from stock_adjustments group by product_id),
+  account as (
+    select coalesce(p.id, m.product_id, a.product_id) as id, p.sku,
+      coalesce(p.on_hand, 0) as on_hand, coalesce(p.reserved, 0) as reserved,
+      coalesce(a.delta, 0) as adjusted, coalesce(m.sold, 0) as sold, coalesce(m.held, 0) as held
+    from products p full join moved m on m.product_id = p.id full join adjusted a on a.product_id = coalesce(p.id, m.product_id)
+  )
+  select id, sku, on_hand::text, reserved::text, adjusted::text, sold::text, held::text from account
+  where sku is null or adjusted <> on_hand + sold or reserved <> held or reserved < 0 or reserved > on_hand
+  order by sku, id`;
+
+export async function auditStock(product: Snapshot): Promise<{ checked: number; violations: string[] }> {
+  const rows = await product.rows<StockRow>(UNEXPLAINED);
+  const [count] = await product.rows<{ checked: number }>("select count(*)::int as checked from products");
+  return { checked: count?.checked ?? 0, violations: rows.map(violation) };
+}
+
+function violation({ id, sku, on_hand, reserved, adjusted, sold, held }: StockRow): string {
+  const account = `adjustments ${adjusted}, on hand ${on_hand}, sold ${sold}, reserved ${reserved}, held by prepared orders ${held}`;
+  return sku === null
+    ? `product ${id} does not exist, but its stock moved: ${account}`
+    : `SKU ${sku} (${id}): ${account}`;
+}
