@@ -124,7 +124,7 @@ const gateway: ServiceSchema<GatewaySettings> = {
       const exchange = beginExchange(req, res, {
         clientAddress: this.clientAddressOf(req.socket.remoteAddress, req.headers["x-forwarded-for"]),
         corsOrigins: this.settings.corsOrigins,
-        isStopping: !this.broker.started,
+        isStopping: () => !this.broker.started,
       });
       try {
         const rest = this.actions.rest as Service.ServiceAction;
@@ -136,6 +136,11 @@ const gateway: ServiceSchema<GatewaySettings> = {
 
     verify(token: string) {
       return this.verifier.verify(token);
+    },
+
+    isComplete() {
+      const known = new Set(this.broker.registry.getServiceList({}).map((service) => service.name));
+      return this.broker.started && this.settings.expectedServices.every((name) => known.has(name));
     },
 
     refreshRoutes() {

@@ -11,27 +11,29 @@ export interface Exchange extends Failed {
   meta: CallerMeta & AnswerMeta;
   /** Fields of every answer to this request. */
   fields: Record<string, string>;
+  /** Asked when the answer goes out: its connection must not stay open on a server that stopped meanwhile. */
+  isStopping(): boolean;
 }
 
 export function beginExchange(
   req: IncomingMessage,
   res: ServerResponse,
-  settings: { clientAddress: string; corsOrigins: readonly string[]; isStopping: boolean },
+  settings: { clientAddress: string; corsOrigins: readonly string[]; isStopping(): boolean },
 ): Exchange {
   const requestId = requestIdOf(req);
   const fields = { ...responseHeaders(requestId), ...corsHeaders(req, settings.corsOrigins) };
-  if (settings.isStopping) fields.connection = "close";
   const meta = { user: null, requestId, clientAddress: settings.clientAddress };
-  return { req, res, requestId, instance: "/", meta, fields };
+  return { req, res, requestId, instance: "/", meta, fields, isStopping: settings.isStopping };
 }
 
 export function answer(
-  { req, res, fields }: Exchange,
+  { req, res, fields, isStopping }: Exchange,
   status: number,
   headers: Record<string, string>,
   body?: string,
 ): void {
   const all: Record<string, string | number> = { ...fields, ...headers };
+  if (isStopping()) all.connection = "close";
   if (body !== undefined) all["content-length"] = Buffer.byteLength(body);
   else if (status !== 204 && status !== 304) all["content-length"] = 0;
   res.writeHead(status, all);
@@ -56,21 +58,26 @@ export function answerResult(exchange: Exchange, successStatus: number, result: 
 export function answerError(exchange: Exchange, err: unknown, logger: Logger): void {
   const { req, res, requestId, instance } = exchange;
   const problem = problemOf(err, exchange);
-  if (problem.status >= 500)
-    logger[problem.code === "internal_error" ? "error" : "warn"](
-      `${req.method} ${instance} failed: ${problem.code}`,
-      {
-        requestId,
-        stack: (err as Error | null)?.stack ?? String(err),
-        data: (err as { data?: unknown } | null)?.data,
-      },
-    );
+  const isBug = problem.code === "internal_error";
+  if (isBug)
+    logger.error(`${req.method} ${instance} failed`, {
+      requestId,
+      stack: (err as Error | null)?.stack ?? String(err),
+      data: (err as { data?: unknown } | null)?.data,
+    });
+  else if (problem.status >= 500)
+    logger.warn(`${req.method} ${instance} failed: ${problem.code}`, {
+      requestId,
+      message: (err as Error).message,
+    });
   if (res.headersSent) {
     // Half an answer is out: only a broken connection still tells the client that it is not whole.
     res.destroy();
     return;
   }
-  answer(exchange, problem.status, { ...actionHeaders(exchange), ...problem.headers }, problem.body);
+  // A bug may be a header that cannot be sent.
+  const fromAction = isBug ? {} : actionHeaders(exchange);
+  answer(exchange, problem.status, { ...fromAction, ...problem.headers }, problem.body);
 }
 
 /** Lower case, so that an action's `Cache-Control` replaces ours instead of standing beside it. */

@@ -23,7 +23,7 @@ export function paramsSchemaOf(params: Record<string, unknown>): ParamsSchema {
     properties[name] = schemaOf(rule);
     if (isRequired(rule)) required.push(name);
   }
-  return { properties, required, isStrict: Boolean(params.$$strict) };
+  return { properties, required, isStrict: isClosed(params.$$strict) };
 }
 
 export function objectSchemaOf({ properties, required, isStrict }: ParamsSchema): JsonSchema {
@@ -34,6 +34,9 @@ export function objectSchemaOf({ properties, required, isStrict }: ParamsSchema)
     ...(isStrict ? { additionalProperties: false } : {}),
   };
 }
+
+/** Our broker's validator refuses unknown members unless a rule says otherwise. */
+const isClosed = (strict: unknown): boolean => strict === undefined || strict === true;
 
 function isRequired(rule: Rule): boolean {
   if (rule.type === "multi")
@@ -129,7 +132,7 @@ function typeSchemaOf(rule: Rule): JsonSchema {
       const props = (rule.props ?? rule.properties) as Record<string, unknown> | undefined;
       if (!props) return { type: "object" };
       const inner = paramsSchemaOf(props);
-      return objectSchemaOf({ ...inner, isStrict: inner.isStrict || Boolean(rule.strict) });
+      return objectSchemaOf({ ...inner, isStrict: inner.isStrict && isClosed(rule.strict) });
     }
     case "multi":
       return { anyOf: (rule.rules as unknown[]).map((option) => schemaOf(ruleOf(option))) };

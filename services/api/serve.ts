@@ -17,7 +17,11 @@ import type { Principal } from "./token-verifier.ts";
 export interface Serving {
   router: Router;
   verify(token: string): Promise<Principal>;
+  /** False while a service that this node expects has not been seen: then an unknown path may yet be one. */
+  isComplete(): boolean;
 }
+
+const NOTHING_HERE = "There is nothing at this path.";
 
 export async function serve(serving: Serving, ctx: Context, exchange: Exchange): Promise<void> {
   const { req, meta } = exchange;
@@ -25,7 +29,7 @@ export async function serve(serving: Serving, ctx: Context, exchange: Exchange):
   if (path === "*" && req.method === "OPTIONS")
     return answer(exchange, 204, { allow: "DELETE, GET, HEAD, OPTIONS, POST, PUT" });
   const route = serving.router.find(path.length > 1 && path.endsWith("/") ? path.slice(0, -1) : path);
-  if (!route) throw new ShopError("not_found", "There is nothing at this path.");
+  if (!route) throw new ShopError(serving.isComplete() ? "not_found" : "unavailable", NOTHING_HERE);
   const { allow } = route.resource;
   if (req.method === "OPTIONS") {
     const isAllowed = exchange.fields["access-control-allow-origin"] !== undefined;
@@ -132,11 +136,12 @@ function setPreconditions({ req, meta }: Exchange): void {
 /** The gateway's own pages write their answer themselves; one that passes on has found nothing. */
 function runHandler(
   handler: NonNullable<Operation["handler"]>,
-  { req, res, fields }: Exchange,
+  { req, res, fields, isStopping }: Exchange,
 ): Promise<void> {
   for (const name in fields) res.setHeader(name, fields[name] as string);
+  if (isStopping()) res.setHeader("connection", "close");
   return new Promise((resolve, reject) => {
     res.once("close", resolve);
-    handler(req, res, (err) => reject(err ?? new ShopError("not_found", "There is nothing at this path.")));
+    handler(req, res, (err) => reject(err ?? new ShopError("not_found", NOTHING_HERE)));
   });
 }

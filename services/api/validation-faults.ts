@@ -5,6 +5,9 @@
 import type { Fault } from "../../lib/errors.ts";
 import { FAULTS_MAX, pointerOf } from "./json.ts";
 
+/** The longest list of allowed values, the currencies, is cut. */
+const MESSAGE_CHARS_MAX = 300;
+
 interface ValidatorFault {
   type?: string;
   field?: string;
@@ -22,7 +25,7 @@ export function faultsOf(data: unknown, params: unknown, parameters: ReadonlySet
         ? { parameter: path[0] }
         : { pointer: pointerOf(path) }),
       code: snakeCase(item.type ?? "invalid"),
-      message: (item.message ?? "is not valid").slice(0, 300),
+      message: messageOf(item),
     });
     if (item.type === "objectStrict") {
       for (const key of unknownKeys(item, steps, params)) {
@@ -41,6 +44,15 @@ function unknownKeys(fault: ValidatorFault, steps: readonly string[], params: un
   for (const step of steps) parent = (parent as Record<string, unknown> | undefined)?.[step];
   const known = new Set(String(fault.expected ?? "").split(", "));
   return Object.keys(parent ?? {}).filter((key) => !known.has(key));
+}
+
+/** Where the fault is stands beside it, and the validator's text for enums calls the allowed values the value. */
+function messageOf({ type, message = "is not valid", expected }: ValidatorFault): string {
+  const text =
+    type === "enumValue" || type === "stringEnum"
+      ? `must be one of ${String(expected)}`
+      : message.replace(/^The '[^']*' (field )?/, "").replace(/\.$/, "");
+  return text.slice(0, MESSAGE_CHARS_MAX);
 }
 
 const snakeCase = (word: string): string => word.replace(/[A-Z]/g, (letter) => `_${letter.toLowerCase()}`);

@@ -86,4 +86,9 @@ describe("what goes wrong behind the gateway", () => {
     expect(reply.text).not.toMatch(/secret|10\.0\.0\.5|stack/);
     expect(gateway.logged).toMatchObject([["error", expect.any(String), { requestId: "look-me-up" }]]);
   });
+
+  test("answers 500 where an action's header or result cannot be sent", async () => {
+    for (const path of ["/bad-header", "/bad-result"])
+      expectProblem(await gateway.send(path), 500, "internal_error");
+  });
 });

@@ -33,6 +33,17 @@ describe("the routes", () => {
     await gateway.broker.stop();
   });
 
+  test("that are not known yet answer 503, not 404, while an expected service is missing", async () => {
+    const gateway = new TestGateway([], { expectedServices: ["api", "thing"] });
+    await gateway.broker.start();
+    expectProblem(await gateway.send("/thing"), 503, "unavailable");
+    gateway.broker.createService(thing(() => ({ ok: true })));
+    await gateway.broker.waitForServices("thing");
+    expect((await gateway.send("/thing")).status).toBe(200);
+    expectProblem(await gateway.send("/nothing"), 404, "not_found");
+    await gateway.broker.stop();
+  });
+
   test("go where their service comes back without them", async () => {
     const gateway = new TestGateway([thing(() => ({ ok: true }))]);
     await gateway.broker.start();
@@ -92,14 +103,17 @@ describe("stopping", () => {
     await gateway.broker.start();
     const { port, server } = gateway;
     const closed = new Promise((resolve) => server.once("close", resolve));
-    const pending = gateway.send("/thing");
+    const agent = new http.Agent({ keepAlive: true });
+    const pending = get(port, "/thing", agent);
     await entered;
     const stopped = gateway.broker.stop();
     await untilRefused(port);
     finish({ done: true });
-    expect((await pending).body).toEqual({ done: true });
+    // Were the connection left open, the server would wait for it until it cuts it off.
+    expect(await pending).toEqual({ status: 200, connection: "close" });
     await closed;
     await stopped;
+    agent.destroy();
   });
 
   test("asks clients to leave, closes their idle connections, and is not ready", async () => {
@@ -116,10 +130,16 @@ describe("stopping", () => {
   });
 });
 
-function statusOf(port: number, agent: http.Agent): Promise<{ status?: number; connection?: string }> {
+const statusOf = (port: number, agent: http.Agent) => get(port, "/health/ready", agent);
+
+function get(
+  port: number,
+  path: string,
+  agent: http.Agent,
+): Promise<{ status?: number; connection?: string }> {
   return new Promise((resolve, reject) => {
     http
-      .get({ port, host: "127.0.0.1", path: "/health/ready", agent }, (response) => {
+      .get({ port, host: "127.0.0.1", path, agent }, (response) => {
         response.resume();
         response.on("end", () =>
           resolve({ status: response.statusCode, connection: response.headers.connection }),

@@ -1,7 +1,7 @@
 /** Stand-in services for the gateway's tests: actions of every kind of access, and one that fails as it is told to. */
 import { expect } from "@jest/globals";
 import type { Context, ServiceSchema } from "moleculer";
-import { ERRORS, type ErrorCode } from "../../../lib/errors.ts";
+import { ERRORS, type ErrorCode, ShopError } from "../../../lib/errors.ts";
 import type { Reply } from "./gateway.ts";
 
 /** What GET /fail throws. */
@@ -45,6 +45,15 @@ export const shop: ServiceSchema = {
         throw failing.err;
       },
     },
+    badHeader: {
+      rest: "GET /bad-header",
+      auth: "none",
+      handler(ctx: Context<unknown, { $responseHeaders: Record<string, string> }>) {
+        ctx.meta.$responseHeaders = { ETag: "two\nlines" };
+        throw new ShopError("not_found", "There is no such thing.");
+      },
+    },
+    badResult: { rest: "GET /bad-result", auth: "none", handler: () => ({ amount: 1n }) },
     hang: { rest: "GET /hang", auth: "none", timeout: 20, handler: () => new Promise(() => undefined) },
   },
 };
