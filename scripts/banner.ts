@@ -3,7 +3,8 @@ import type { AddressInfo } from "node:net";
 import type { ServiceBroker } from "moleculer";
 import type { Config } from "../config/index.ts";
 
-export function banner(broker: ServiceBroker, config: Config): string {
+/** `madePassword` is the first admin's, where this start made it. */
+export function banner(broker: ServiceBroker, config: Config, madePassword: string | null): string {
   const api = broker.getLocalService("api") as { server?: { address(): AddressInfo | null } } | undefined;
   const address = api?.server?.address();
   if (!address) return `\nThis node (${config.nodeId}) hosts ${config.services.join(", ")}; no gateway.`;
@@ -14,7 +15,7 @@ export function banner(broker: ServiceBroker, config: Config): string {
 The shop is open.
   API        ${url}   reference ${url}/docs
   data       ${config.databaseUrl === undefined ? config.dataDir : "on the server of DATABASE_URL"}
-  admin      ${config.adminEmail}, whose password ${password}
+  admin      ${config.adminEmail}, ${password}
 
 Register, log in and buy: paste this into another terminal.
 

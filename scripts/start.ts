@@ -43,7 +43,11 @@ async function start(): Promise<void> {
   await broker.start();
   if (stopping) return;
   broker.onFatal = (err) => void fail(err);
-  if (config.environment !== "production") say(banner(broker, config));
+  // The user service keeps a password that it made until it is asked once; then it exists nowhere but here.
+  const user = broker.getLocalService("user");
+  const made = user ? await broker.call<string | null>("user.firstAdminPassword") : null;
+  if (config.environment !== "production") say(banner(broker, config, made));
+  else if (made !== null) say(`admin ${config.adminEmail}, password ${made} (made now and shown this once)`);
 }
 
 function onSignal(signal: "SIGINT" | "SIGTERM"): void {
