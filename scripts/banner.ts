@@ -7,15 +7,23 @@ import type { Config } from "../config/index.ts";
 export function banner(broker: ServiceBroker, config: Config, madePassword: string | null): string {
   const api = broker.getLocalService("api") as { server?: { address(): AddressInfo | null } } | undefined;
   const address = api?.server?.address();
-  if (!address) return `\nThis node (${config.nodeId}) hosts ${config.services.join(", ")}; no gateway.`;
-  const url = `http://localhost:${address.port}`;
   const password =
-    config.adminPassword === undefined ? "was printed at the first start" : "is ADMIN_PASSWORD";
+    madePassword !== null
+      ? `password ${madePassword} (made now and shown this once: keep it)`
+      : config.adminPassword !== undefined
+        ? "the password of ADMIN_PASSWORD"
+        : "the password shown at the first start";
+  const admin = `admin      ${config.adminEmail}, ${password}`;
+  if (!address) {
+    const hosts = `\nThis node (${config.nodeId}) hosts ${config.services.join(", ")}; no gateway.`;
+    return madePassword === null ? hosts : `${hosts}\n  ${admin}`;
+  }
+  const url = `http://localhost:${address.port}`;
   return `
 The shop is open.
   API        ${url}   reference ${url}/docs
   data       ${config.databaseUrl === undefined ? config.dataDir : "on the server of DATABASE_URL"}
-  admin      ${config.adminEmail}, ${password}
+  ${admin}
 
 Register, log in and buy: paste this into another terminal.
 

@@ -65,7 +65,9 @@ const spawnOptions = (wrap: Wrapper) => ({ cwd: "/", env: ENVIRONMENT, ...wrap.u
 
 function runWrapped(wrap: Wrapper, binary: string, args: string[], input = ""): SpawnSyncReturns<string> {
   const [file, ...rest] = wrap([binary, ...args]);
-  return spawnSync(file, rest, { ...spawnOptions(wrap), input, encoding: "utf8" });
+  // Detached: a Ctrl-C in the terminal must not break off initdb; our caller hears it, and stops when this is done.
+  const options = { ...spawnOptions(wrap), input, encoding: "utf8", detached: true } as const;
+  return spawnSync(file, rest, options);
 }
 
 async function findBinaries(): Promise<Binaries> {

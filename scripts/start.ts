@@ -20,6 +20,10 @@ let port: number | undefined;
 
 process.on("SIGINT", onSignal);
 process.on("SIGTERM", onSignal);
+// Whoever read our output may go away (npm start | head); the shop is open all the same.
+process.stdout.on("error", (err: NodeJS.ErrnoException) => {
+  if (err.code !== "EPIPE") throw err;
+});
 
 const started = start();
 started.catch(fail);
