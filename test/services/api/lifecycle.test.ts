@@ -28,7 +28,7 @@ describe("the routes", () => {
     expect(reply.headers["retry-after"]).toBe("1");
     expect(Object.keys((await gateway.send("/openapi.json")).body.paths)).toContain("/thing");
     gateway.broker.createService(thing(() => ({ back: true })));
-    await gateway.broker.waitForServices("thing");
+    await gateway.broker.waitForServices("thing", 5_000, 10);
     expect((await gateway.send("/thing")).body).toEqual({ back: true });
     await gateway.broker.stop();
   });
@@ -38,7 +38,7 @@ describe("the routes", () => {
     await gateway.broker.start();
     expectProblem(await gateway.send("/thing"), 503, "unavailable");
     gateway.broker.createService(thing(() => ({ ok: true })));
-    await gateway.broker.waitForServices("thing");
+    await gateway.broker.waitForServices("thing", 5_000, 10);
     expect((await gateway.send("/thing")).status).toBe(200);
     expectProblem(await gateway.send("/nothing"), 404, "not_found");
     await gateway.broker.stop();
@@ -50,7 +50,7 @@ describe("the routes", () => {
     await gateway.send("/thing");
     await gateway.broker.destroyService("thing");
     gateway.broker.createService({ name: "thing", actions: { other: () => undefined } });
-    await gateway.broker.waitForServices("thing");
+    await gateway.broker.waitForServices("thing", 5_000, 10);
     expectProblem(await gateway.send("/thing"), 404, "not_found");
     await gateway.broker.stop();
   });
