@@ -62,9 +62,10 @@ export type TransactionDatabase = (typeof TRANSACTION_DATABASES)[number];
 export type TransactionSnapshots = Record<TransactionDatabase, Snapshot>;
 
 const ageOf = (column: string): string => `(extract(epoch from now() - ${column}) * 1000)::float8 as age_ms`;
-// hashtextextended gives the same number on every server; a sum does not mind the order of the lines.
+// The built-in hash of a UUID, seeded with the quantity: the same on every server, and a sum of it does not mind the
+// order of the lines.
 const digestOf = (productId: string, quantity: string): string =>
-  `sum(hashtextextended(${productId} || ':' || ${quantity}, 0))::text`;
+  `sum(uuid_hash_extended(${productId}, ${quantity}))::text as digest`;
 
 /** `where` of a query over one id column: all rows, or those of $1. */
 type Choice = (column: string) => string;
@@ -76,9 +77,10 @@ const orders = (choice: Choice): string => `
     coalesce(e.events, 0) as events, ${ageOf("o.created_at")}
   from (select * from orders ${choice("id")}) as o
   left join lateral (
-    select count(*)::int as line_count, sum((line->>'quantity')::bigint * (line->>'unitPrice')::bigint)::text as line_total,
-      ${digestOf("(line->>'productId')", "(line->>'quantity')")} as digest
-    from jsonb_array_elements(case jsonb_typeof(o.lines) when 'array' then o.lines else '[]' end) as line
+    select count(*)::int as line_count, sum(line.quantity * line."unitPrice")::text as line_total,
+      ${digestOf('line."productId"', "line.quantity")}
+    from jsonb_to_recordset(case jsonb_typeof(o.lines) when 'array' then o.lines else '[]' end)
+      as line ("productId" uuid, quantity bigint, "unitPrice" bigint)
   ) as l on o.state = 'committed'
   full join (
     select key, count(*)::int as events from (select key, type from outbox ${choice("key")}) as told
@@ -90,7 +92,7 @@ const reservations = (choice: Choice): string => `
   select r.tx_id as id, r.state, l.digest, ${ageOf("r.voted_at")}
   from reservations r
   left join lateral (
-    select ${digestOf("u.product_id::text", "u.quantity::text")} as digest
+    select ${digestOf("u.product_id", "u.quantity")}
     from unnest(r.product_ids, r.quantities) as u (product_id, quantity)
   ) as l on r.state = 'committed'
   ${choice("r.tx_id")}

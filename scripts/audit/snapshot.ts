@@ -24,7 +24,7 @@ export class Snapshot {
       await client.connect();
       // The first statement takes the snapshot. A cursor's rows are all wanted, not only the first ones.
       await client.query(
-        "begin transaction isolation level repeatable read read only; set local cursor_tuple_fraction = 1; set local jit = off; select 1",
+        "begin transaction isolation level repeatable read read only; set local cursor_tuple_fraction = 1; set local jit = off; set local work_mem = '64MB'; select 1",
       );
     } catch (cause) {
       await client.end();
