@@ -7,6 +7,9 @@ import type { DatabaseName } from "../../config/index.ts";
 /** Set by the global set-up: the URL of the test server. */
 export const SERVER_VARIABLE = "TEST_POSTGRES_URL";
 
+/** Set by the global set-up: a directory that goes with the run. */
+export const DIRECTORY_VARIABLE = "TEST_DIRECTORY";
+
 export const templateName = (name: DatabaseName): string => `template_${databaseName(name)}`;
 
 export function urlOfDatabase(server: string, database: string): string {

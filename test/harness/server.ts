@@ -3,14 +3,14 @@
  * that has migrations. Test files clone their own databases from the templates (databases.ts). It runs in Jest's
  * parent process; the address reaches the workers through their environment.
  */
-import { existsSync, readdirSync, rmSync } from "node:fs";
+import { existsSync, readdirSync } from "node:fs";
 import { mkdtemp, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import path from "node:path";
 import { DATABASES, type DatabaseName } from "../../config/index.ts";
 import { createDatabaseIfMissing, migrate } from "../../mixins/database.mixin.ts";
 import { ensurePostgres, type Postgres } from "../../scripts/postgres.ts";
-import { SERVER_VARIABLE, templateName, urlOfDatabase } from "./databases.ts";
+import { DIRECTORY_VARIABLE, SERVER_VARIABLE, templateName, urlOfDatabase } from "./databases.ts";
 
 let running: { postgres: Postgres; dataDir: string } | undefined;
 
@@ -22,6 +22,7 @@ export async function startServer(): Promise<void> {
   running = { postgres, dataDir };
   for (const signal of ["SIGINT", "SIGTERM"] as const) process.once(signal, () => abandon(signal));
   process.env[SERVER_VARIABLE] = postgres.url;
+  process.env[DIRECTORY_VARIABLE] = dataDir;
   try {
     await Promise.all(DATABASES.map((name) => makeTemplate(postgres.url, name)));
   } catch (err) {
@@ -51,11 +52,9 @@ async function makeTemplate(server: string, name: DatabaseName): Promise<void> {
   }
 }
 
-/** Jest does not tear down after a signal: end the server at once, then die of the signal. */
+/** Jest does not tear down after a signal: stop the server, then die of the signal. */
 function abandon(signal: NodeJS.Signals): void {
-  if (running) {
-    process.kill(running.postgres.pid, "SIGQUIT");
-    rmSync(running.dataDir, { recursive: true, force: true });
-  }
-  process.kill(process.pid, signal);
+  stopServer()
+    .catch((err) => console.error("the test server was not stopped:", err))
+    .finally(() => process.kill(process.pid, signal));
 }

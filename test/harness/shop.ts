@@ -6,7 +6,7 @@ import path from "node:path";
 import { jest } from "@jest/globals";
 import type { ServiceName } from "../../config/index.ts";
 import type { ShopBroker } from "../../scripts/shop.ts";
-import { cloneDatabases, type TestDatabases } from "./databases.ts";
+import { cloneDatabases, DIRECTORY_VARIABLE, type TestDatabases } from "./databases.ts";
 
 export const ADMIN = { email: "admin@example.com", password: "the admin of the tests" };
 
@@ -34,7 +34,7 @@ export interface TestShopOptions {
  */
 export async function startTestShop(options: TestShopOptions = {}): Promise<TestShop> {
   const databases = options.databases ?? (await cloneDatabases());
-  const dataDir = await mkdtemp(path.join(tmpdir(), "shop-test-files-"));
+  const dataDir = await mkdtemp(path.join(process.env[DIRECTORY_VARIABLE] ?? tmpdir(), "shop-"));
   const cleanUp = async (): Promise<void> => {
     await rm(dataDir, { recursive: true });
     if (!options.databases) await databases.drop();
