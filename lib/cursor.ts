@@ -15,8 +15,13 @@ export const encodeCursor = (scope: unknown, position: unknown[]): string =>
 /** Checks of a position's members, so that a forged cursor is refused before it reaches SQL. */
 export const text = (value: unknown): boolean => typeof value === "string" && !value.includes("\0");
 export const integer = (value: unknown): boolean => Number.isSafeInteger(value);
-export const instant = (value: unknown): boolean =>
-  typeof value === "string" && !Number.isNaN(Date.parse(value));
+/** RFC 3339 in UTC with milliseconds. The round trip refuses what JavaScript rolls over, such as 30 February; the years
+ *  are those that every database has. */
+export function instant(value: unknown): boolean {
+  if (typeof value !== "string" || !/^[12]\d{3}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z$/.test(value)) return false;
+  const time = new Date(value);
+  return !Number.isNaN(time.getTime()) && time.toISOString() === value;
+}
 
 /**
  * The position, or undefined for no cursor. `shape` holds one check per member. Throws validation_failed for a cursor

@@ -15,7 +15,8 @@ import type {
 } from "../actors/protocol/messages.ts";
 import { Supervisor } from "../actors/supervisor.ts";
 import { config } from "../config/index.ts";
-import { type Database, isTransient, unavailable } from "./database.mixin.ts";
+import { isError } from "../lib/errors.ts";
+import { type Database, unavailable } from "./database.mixin.ts";
 
 const INQUIRY_INTERVAL_MS = 500;
 /** A vote younger than this is most likely being decided right now, so nobody asks about it. */
@@ -73,7 +74,7 @@ export function participantMixin(
       const votes = participant(this as unknown as { db: Database; supervisor: Supervisor });
       const { batchMax, mailboxCapacity: capacity } = config;
       // One entry's bad data must not sink its batch; a server that is gone concerns them all.
-      const isolates = (err: unknown) => !isTransient(err);
+      const isolates = (err: unknown) => !isError(err, "unavailable");
       const reached = <M, R>(work: (batch: M[]) => Promise<R>) => {
         return (batch: M[]) =>
           work(batch).catch((err) => {

@@ -41,6 +41,19 @@ export class ShopBroker extends ServiceBroker {
     }
   }
 
+  /**
+   * The framework stops all services at once. Requests must end first, and what they began must be carried out, while
+   * those who carry it out are still there.
+   */
+  override async stop(): Promise<void> {
+    this.started = false; // readiness fails from here on
+    for (const name of ["api", "transaction-manager"]) {
+      const service = this.getLocalService(name) as unknown as { drain(): Promise<void> } | undefined;
+      await service?.drain();
+    }
+    await super.stop();
+  }
+
   override fatal(message: string, cause?: Error): void {
     const fault = new Error(message, { cause });
     // The framework's constructor may call this, before our fields exist.

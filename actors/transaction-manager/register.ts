@@ -44,27 +44,17 @@ export function register(db: Queryable): RegisterPort {
     },
 
     async acknowledge(acknowledgements: Acknowledgement[]) {
+      // `acknowledged` may name a participant twice, when recovery and a driver both delivered: it is read as a set.
       await db.query({
         name: "acknowledge",
         text: `
-          with chosen as materialized (
-            select d.tx_id, a.participants
-            from decisions d
-            join unnest($1::uuid[], $2::text[]) as a (tx_id, participants) using (tx_id)
-            where not d.settled
-            order by d.tx_id
-            for no key update of d
-          )
+          with a as (select tx_id, string_to_array(participants, ',') as participants
+            from unnest($1::uuid[], $2::text[]) as a (tx_id, participants))
           update decisions d
-          set acknowledged = merged.acknowledged, settled = merged.acknowledged @> d.participants
-          from chosen
-          cross join lateral (
-            select array(
-              select unnest(k.acknowledged) from decisions k where k.tx_id = chosen.tx_id
-              union select unnest(string_to_array(chosen.participants, ','))
-            ) as acknowledged
-          ) as merged
-          where d.tx_id = chosen.tx_id`,
+          set acknowledged = d.acknowledged || a.participants,
+            settled = d.acknowledged || a.participants @> d.participants
+          from a
+          where d.tx_id = a.tx_id and not d.settled`,
         values: [
           acknowledgements.map(({ txId }) => txId),
           acknowledgements.map(({ participants }) => participants.join(",")),

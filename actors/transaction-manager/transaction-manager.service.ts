@@ -78,7 +78,14 @@ const service: ServiceSchema = {
   },
 
   async stopped() {
-    await this.supervisor.stop();
+    await this.drain();
+  },
+
+  methods: {
+    /** Finishes what it drives. The shop calls it while the participants still listen. */
+    drain(): Promise<void> {
+      return this.supervisor.stop();
+    },
   },
 };
 

@@ -85,6 +85,8 @@ const ASK_AGAIN_MS = 100;
 /** Below this wait nobody writes an abort for an inquiry: longer than prepareMs of any caller, so that a live driver
  *  is not overtaken, and short enough that a restart leaves nothing in doubt for 5 s. Liveness only, never safety. */
 export const PRESUME_ABORT_AFTER_MS = 3_500;
+/** What nobody waits for (phase two beyond the order, acknowledgements) goes out in batches this far apart. */
+const REST_MS = 25;
 const BACK_OFF_MS = [20, 50, 100, 250, 500] as const;
 
 interface PrepareMessage {
@@ -97,7 +99,9 @@ interface PrepareMessage {
 
 interface ParticipantMailboxes {
   prepare: Mailbox<PrepareMessage, PrepareReply>;
+  /** For commits that a caller waits for, and for those that nobody does. */
   commit: Mailbox<TxId, DecisionReply>;
+  commitLater: Mailbox<TxId, DecisionReply>;
   abort: Mailbox<TxId, DecisionReply>;
 }
 
@@ -130,6 +134,7 @@ export class TransactionManager {
       name: "acknowledge",
       capacity: capacity * 4,
       batchMax: batchMax * 4,
+      restMs: REST_MS,
       behaviour: async (batch) => {
         await register.acknowledge(batch);
         return batch.map(() => true);
@@ -181,7 +186,7 @@ export class TransactionManager {
     const results = await Promise.all(
       commits.map(async ({ txId, participants }) => {
         const done = await Promise.all(
-          participants.map((participant) => this.#deliverCommit(participant, txId)),
+          participants.map((participant) => this.#deliverCommit(participant, txId, false)),
         );
         const acknowledged = participants.filter((_, i) => done[i]);
         if (acknowledged.length > 0) await this.#acknowledgements.ask({ txId, participants: acknowledged });
@@ -262,12 +267,13 @@ export class TransactionManager {
   async #commit(drive: Drive, durableAt: readonly string[], answerBy: number): Promise<string[]> {
     const { now, sleep } = this.#options;
     const delivered = drive.enlisted.map(async (participant) => {
-      let done = await this.#deliverCommit(participant, drive.txId);
-      for (let failures = 0; !done && durableAt.includes(participant); failures++) {
+      const awaited = durableAt.includes(participant);
+      let done = await this.#deliverCommit(participant, drive.txId, awaited);
+      for (let failures = 0; !done && awaited; failures++) {
         const pause = BACK_OFF_MS[Math.min(failures, BACK_OFF_MS.length - 1)] as number;
         if (now() + pause >= answerBy) break;
         await sleep(pause);
-        done = await this.#deliverCommit(participant, drive.txId);
+        done = await this.#deliverCommit(participant, drive.txId, awaited);
       }
       return done ? participant : undefined;
     });
@@ -284,9 +290,10 @@ export class TransactionManager {
   }
 
   /** True when the participant has acknowledged. Failures are recovery's business, contradictions an operator's. */
-  async #deliverCommit(participant: string, txId: TxId): Promise<boolean> {
+  async #deliverCommit(participant: string, txId: TxId, awaited: boolean): Promise<boolean> {
+    const mailboxes = this.#of(participant);
     try {
-      const reply = await this.#of(participant).commit.ask(txId);
+      const reply = await (awaited ? mailboxes.commit : mailboxes.commitLater).ask(txId);
       if (reply === "contradiction" || reply === "unknown" || reply === "forgotten")
         this.#options.alarm(`${participant} answered ${reply} to a commit that is decided`, {
           txId,
@@ -323,6 +330,7 @@ export class TransactionManager {
 
   #makeMailboxes(participant: string): ParticipantMailboxes {
     const { mailbox, participants, batchMax, capacity, now } = this.#options;
+    const commit = (batch: TxId[]) => participants.commit(participant, batch);
     return {
       prepare: mailbox({
         name: `prepare:${participant}`,
@@ -349,7 +357,14 @@ export class TransactionManager {
         name: `commit:${participant}`,
         capacity: Number.POSITIVE_INFINITY,
         batchMax,
-        behaviour: (batch) => participants.commit(participant, batch),
+        behaviour: commit,
+      }),
+      commitLater: mailbox({
+        name: `commit-later:${participant}`,
+        capacity: Number.POSITIVE_INFINITY,
+        batchMax: batchMax * 2,
+        restMs: REST_MS,
+        behaviour: commit,
       }),
       abort: mailbox({
         name: `abort:${participant}`,

@@ -53,16 +53,20 @@ function userRegistered(payload: Record<string, unknown>): Letter | undefined {
   return { userId, subject: "Welcome", text: `Welcome to the shop, ${name}.` };
 }
 
-const formats = new Map<string, Intl.NumberFormat>();
+interface MoneyFormat {
+  format: Intl.NumberFormat;
+  decimals: number;
+}
+const formats = new Map<string, MoneyFormat>();
 
-/** 1999 EUR reads "EUR 19.99". Intl knows how many decimals a currency has; making a format is slow, so it is kept. */
+/** 1999 EUR reads "EUR 19.99". Intl knows how many decimals a currency has; asking it is slow, so both are kept. */
 function amountText(amount: number, currency: string): string {
-  let format = formats.get(currency);
-  if (!format) {
-    format = new Intl.NumberFormat("en", { style: "currency", currency, currencyDisplay: "code" });
-    formats.set(currency, format);
+  let known = formats.get(currency);
+  if (!known) {
+    const format = new Intl.NumberFormat("en", { style: "currency", currency, currencyDisplay: "code" });
+    known = { format, decimals: format.resolvedOptions().maximumFractionDigits ?? 2 };
+    formats.set(currency, known);
   }
-  const decimals = format.resolvedOptions().maximumFractionDigits ?? 2;
   // Intl puts a no-break space after the code; mail is plainer with a plain one.
-  return format.format(amount / 10 ** decimals).replaceAll("\u00a0", " ");
+  return known.format.format(amount / 10 ** known.decimals).replaceAll("\u00a0", " ");
 }

@@ -126,10 +126,8 @@ function orders(db: Database): ParticipantStore<OrderRequest, Queryable> {
       const { rows } = await db.query<{ tx_id: TxId }>({
         name: "abort-orders",
         text: `
-          with chosen as materialized (
-            select id from orders where id = any($1::uuid[]) and state = 'prepared' order by id for no key update
-          )
-          update orders o set state = 'aborted' from chosen where o.id = chosen.id returning o.id as tx_id`,
+          update orders set state = 'aborted' where id = any($1::uuid[]) and state = 'prepared'
+          returning id as tx_id`,
         values: [txIds],
       });
       return txIdSet(rows);
@@ -160,12 +158,9 @@ function orders(db: Database): ParticipantStore<OrderRequest, Queryable> {
 
 // The event is a row of the same transaction: there is one exactly if the order is confirmed.
 const COMMIT = `
-  with chosen as materialized (
-    select id from orders where id = any($1::uuid[]) and state = 'prepared' order by id for no key update
-  ),
-  confirmed as (
-    update orders o set state = 'committed' from chosen where o.id = chosen.id
-    returning o.id, o.user_id, o.total, o.currency, o.lines
+  with confirmed as (
+    update orders set state = 'committed' where id = any($1::uuid[]) and state = 'prepared'
+    returning id, user_id, total, currency, lines
   ),
   told as (
     insert into outbox (type, version, key, payload)

@@ -57,6 +57,7 @@ export class CardCaller {
     this.#payments = supervisor.mailbox({
       name: "card-debts",
       capacity: Number.POSITIVE_INFINITY,
+      inFlightMax: 2,
       behaviour: async (batch: { txId: TxId }[]) => {
         await clearDebts(
           db,

@@ -57,18 +57,11 @@ export async function recordAnswers(db: Queryable, answers: Answer[]): Promise<S
   const { rows } = await db.query<{ tx_id: TxId }>({
     name: "record-answers",
     text: `
-      with answer as (
-        select * from unnest($1::uuid[], $2::text[], $3::jsonb[]) as a (tx_id, authorization_id, refusal)
-      ),
-      chosen as materialized (
-        select p.tx_id from payments p join answer a using (tx_id)
-        where p.state = 'authorizing' order by p.tx_id for no key update of p
-      )
       update payments p
       set state = case when a.refusal is null then 'prepared' else 'aborted' end,
         authorization_id = a.authorization_id, refusal = a.refusal
-      from answer a, chosen
-      where chosen.tx_id = a.tx_id and p.tx_id = a.tx_id
+      from unnest($1::uuid[], $2::text[], $3::jsonb[]) as a (tx_id, authorization_id, refusal)
+      where p.tx_id = a.tx_id and p.state = 'authorizing'
       returning p.tx_id`,
     values: [
       answers.map((answer) => answer.txId),
@@ -89,11 +82,8 @@ export async function settle(
   const { rows } = await db.query<{ tx_id: TxId }>({
     name: `settle-${outcome}`,
     text: `
-      with chosen as materialized (
-        select tx_id from payments p where tx_id = any($1::uuid[]) and ${from} order by tx_id for no key update
-      )
       update payments p set state = '${outcome}', debt = '${outcome === "committed" ? "capture" : "void"}'
-      from chosen where p.tx_id = chosen.tx_id
+      where p.tx_id = any($1::uuid[]) and ${from}
       returning p.tx_id`,
     values: [txIds],
   });
@@ -104,10 +94,7 @@ export async function clearDebts(db: Queryable, txIds: TxId[]): Promise<void> {
   await db.query({
     name: "clear-debts",
     text: `
-      with chosen as materialized (
-        select tx_id from payments where tx_id = any($1::uuid[]) and debt is not null order by tx_id for no key update
-      )
-      update payments p set debt = null from chosen where p.tx_id = chosen.tx_id`,
+      update payments set debt = null where tx_id = any($1::uuid[]) and debt is not null`,
     values: [txIds],
   });
 }

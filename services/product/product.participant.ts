@@ -12,45 +12,54 @@ import { allocate, type StockRow } from "./product.ts";
 export const productParticipant = (db: Database): Participant<ReservationRequest> =>
   new Participant(reservations(db));
 
-/** Lines of all entries in parallel arrays; `entry` is the 1-based place of the line's entry in the batch. */
-function flatten(entries: PrepareEntry<ReservationRequest>[]) {
-  const flat = {
-    entry: [] as number[],
-    productId: [] as string[],
-    quantity: [] as number[],
-    unitPrice: [] as number[],
-    currency: [] as string[],
-  };
-  for (const [i, { request }] of entries.entries()) {
-    for (const line of request.lines) {
-      flat.entry.push(i + 1);
-      flat.productId.push(line.productId);
-      flat.quantity.push(line.quantity);
-      flat.unitPrice.push(line.unitPrice);
-      flat.currency.push(request.currency);
+type Entry = PrepareEntry<ReservationRequest>;
+
+interface Demand {
+  productId: string;
+  quantity: number;
+  unitPrice: number;
+  currency: string;
+}
+
+/** What a batch wants of each product, in key order. Undefined where two entries name two prices for one product:
+ *  then they cannot both be granted, and each must be looked at. */
+function demandOf(entries: Entry[]): Demand[] | undefined {
+  const demands = new Map<string, Demand>();
+  for (const { request } of entries) {
+    for (const { productId, quantity, unitPrice } of request.lines) {
+      const demand = demands.get(productId);
+      if (!demand) demands.set(productId, { productId, quantity, unitPrice, currency: request.currency });
+      else if (demand.unitPrice !== unitPrice || demand.currency !== request.currency) return undefined;
+      else demand.quantity += quantity;
     }
   }
-  return flat;
+  return [...demands.values()].sort((one, other) => (one.productId < other.productId ? -1 : 1));
 }
+
+/** The columns of a batch of yes votes; the lines of each entry travel as array literals of their own. */
+const voteColumns = (entries: Entry[]): unknown[] => [
+  entries.map((entry) => entry.txId),
+  entries.map((entry) => entry.hash),
+  entries.map((entry) => `{${entry.request.lines.map((line) => line.productId).join(",")}}`),
+  entries.map((entry) => `{${entry.request.lines.map((line) => line.quantity).join(",")}}`),
+];
 
 function reservations(db: Database): ParticipantStore<ReservationRequest, Queryable> {
   return {
     // All or nothing for the batch: the common case is that everything fits, and then one statement is enough.
     async recordPlainYes(entries) {
-      if (entries.length === 0) return new Set();
-      const lines = flatten(entries);
+      const demands = entries.length > 0 ? demandOf(entries) : undefined;
+      if (!demands) return new Set();
       try {
         const { rows } = await db.query<{ fits: boolean }>({
           name: "reserve",
           text: RESERVE,
           values: [
-            entries.map((entry) => entry.txId),
-            entries.map((entry) => entry.hash),
-            lines.entry,
-            lines.productId,
-            lines.quantity,
-            lines.unitPrice,
-            lines.currency,
+            ...voteColumns(entries),
+            demands.map((demand) => demand.productId),
+            demands.map((demand) => demand.quantity),
+            demands.map((demand) => demand.unitPrice),
+            demands.map((demand) => demand.currency),
           ],
         });
         return rows[0]?.fits ? new Set(entries.map((entry) => entry.txId)) : new Set();
@@ -77,7 +86,10 @@ function reservations(db: Database): ParticipantStore<ReservationRequest, Querya
     async examine(tx, entries) {
       const refusals = new Map<TxId, Refusal>();
       if (entries.length === 0) return refusals;
-      const stock = await lockStock(tx, flatten(entries).productId);
+      const stock = await lockStock(
+        tx,
+        entries.flatMap((entry) => entry.request.lines.map((line) => line.productId)),
+      );
       const before = new Map([...stock.values()].map((row) => [row.id, row.available]));
       const granted = entries.filter((entry) => {
         const refusal = allocate(entry.request, stock);
@@ -95,25 +107,8 @@ function reservations(db: Database): ParticipantStore<ReservationRequest, Querya
             taken.map((row) => (before.get(row.id) as number) - row.available),
           ],
         });
-      const lines = flatten(granted);
       if (granted.length > 0)
-        await tx.query({
-          name: "vote-yes",
-          text: `with line as (select * from unnest($3::int[], $4::uuid[], $5::bigint[]) as l (entry, product_id, quantity))
-                 insert into reservations (tx_id, state, request_hash, product_ids, quantities)
-                 select e.tx_id, 'prepared', e.hash, l.product_ids, l.quantities
-                 from unnest($1::uuid[], $2::text[]) with ordinality as e (tx_id, hash, n)
-                 join (select entry, array_agg(product_id) as product_ids, array_agg(quantity) as quantities
-                       from line group by entry) as l on l.entry = e.n
-                 order by e.tx_id`,
-          values: [
-            granted.map((entry) => entry.txId),
-            granted.map((entry) => entry.hash),
-            lines.entry,
-            lines.productId,
-            lines.quantity,
-          ],
-        });
+        await tx.query({ name: "vote-yes", text: VOTE_YES, values: voteColumns(granted) });
       return refusals;
     },
 
@@ -182,65 +177,58 @@ async function lockStock(tx: Queryable, productIds: string[]): Promise<Map<strin
   return new Map(rows.map((row) => [row.id, row]));
 }
 
+// $1 txIds, $2 hashes, $3 and $4 each entry's product ids and quantities as array literals.
+const votesFrom = (source: string): string => `
+  insert into reservations (tx_id, state, request_hash, product_ids, quantities)
+  select e.tx_id, 'prepared', e.hash, e.product_ids::uuid[], e.quantities::bigint[]
+  from ${source}unnest($1::uuid[], $2::text[], $3::text[], $4::text[]) as e (tx_id, hash, product_ids, quantities)`;
+
+const VOTE_YES = `${votesFrom("")} order by e.tx_id`;
+
 // Locks the products in key order, judges the batch as a whole on the locked rows, and reserves and votes only where
-// everything fits. A txId that has a row already fails the statement on the primary key.
+// everything fits. $5 to $8: the demand of the batch per product. A txId that has a row already fails the statement on
+// the primary key.
 const RESERVE = `
   with low as materialized (select tx_id from seal for share),
-  line as materialized (
-    select * from unnest($3::int[], $4::uuid[], $5::bigint[], $6::bigint[], $7::text[])
-      as l (entry, product_id, quantity, unit_price, currency)
-  ),
   stock as materialized (
-    select id, on_hand - reserved as available, price, currency from products
-    where id = any($4::uuid[]) and deleted_at is null
-    order by id for no key update
-  ),
-  demand as materialized (
-    select l.product_id, sum(l.quantity)::bigint as quantity,
-      bool_and(s.id is not null and s.price = l.unit_price and s.currency = l.currency) and sum(l.quantity) <= min(s.available) as fits
-    from line l left join stock s on s.id = l.product_id
-    group by l.product_id
+    select p.id, d.quantity,
+      p.on_hand - p.reserved >= d.quantity and p.price = d.price and p.currency = d.currency as fits
+    from unnest($5::uuid[], $6::bigint[], $7::bigint[], $8::text[]) as d (product_id, quantity, price, currency)
+    join products p on p.id = d.product_id
+    where p.deleted_at is null
+    order by p.id
+    for no key update of p
   ),
   verdict as materialized (
-    select (select bool_and(coalesce(fits, false)) from demand)
+    select (select count(*) filter (where fits) from stock) = cardinality($5::uuid[])
       and not exists (select 1 from low, unnest($1::uuid[]) as t (tx_id) where t.tx_id <= low.tx_id) as fits
   ),
   held as (
-    update products p set reserved = p.reserved + d.quantity
-    from demand d, verdict v where v.fits and p.id = d.product_id
+    update products p set reserved = p.reserved + s.quantity
+    from verdict v, stock s where v.fits and p.id = s.id
   ),
-  voted as (
-    insert into reservations (tx_id, state, request_hash, product_ids, quantities)
-    select e.tx_id, 'prepared', e.hash, l.product_ids, l.quantities
-    from verdict v, unnest($1::uuid[], $2::text[]) with ordinality as e (tx_id, hash, n)
-    join (select entry, array_agg(product_id) as product_ids, array_agg(quantity) as quantities from line group by entry)
-      as l on l.entry = e.n
-    where v.fits
-    order by e.tx_id
-  )
+  voted as (${votesFrom("verdict v, ")} where v.fits order by e.tx_id)
   select fits from verdict`;
 
-/** Settles prepared reservations: votes and products are locked in key order, then changed. */
+/**
+ * Settles prepared reservations. The votes are changed first (an index scan over sorted txIds, so in key order), then
+ * the products are locked in key order and changed.
+ */
 const settle = (state: "committed" | "aborted", change: string): string => `
-  with chosen as materialized (
-    select tx_id, product_ids, quantities from reservations
-    where tx_id = any($1::uuid[]) and state = 'prepared'
-    order by tx_id for no key update
+  with settled as (
+    update reservations set state = '${state}' where tx_id = any($1::uuid[]) and state = 'prepared'
+    returning tx_id, product_ids, quantities
   ),
   sum_of as materialized (
     select u.product_id, sum(u.quantity)::bigint as quantity
-    from chosen, unnest(chosen.product_ids, chosen.quantities) as u (product_id, quantity)
+    from settled, unnest(settled.product_ids, settled.quantities) as u (product_id, quantity)
     group by u.product_id
   ),
-  locked as materialized (
-    select id from products where id in (select product_id from sum_of) order by id for no key update
+  stock as materialized (
+    select p.id, s.quantity from sum_of s join products p on p.id = s.product_id order by p.id for no key update of p
   ),
-  moved as (
-    update products p set ${change}
-    from sum_of s, locked where locked.id = s.product_id and p.id = s.product_id
-  )
-  update reservations r set state = '${state}' from chosen where r.tx_id = chosen.tx_id
-  returning r.tx_id`;
+  moved as (update products p set ${change} from stock s where p.id = s.id)
+  select tx_id from settled`;
 
 const COMMIT = settle("committed", "on_hand = p.on_hand - s.quantity, reserved = p.reserved - s.quantity");
 const ABORT = settle("aborted", "reserved = p.reserved - s.quantity");
