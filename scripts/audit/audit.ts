@@ -72,6 +72,7 @@ export async function audit(urls: DatabaseUrls, options: AuditOptions = {}): Pro
   return {
     ok: invariants.every((invariant) => invariant.ok),
     inDoubt: doubts.size,
+    doubts: countOf([...doubts.values()].flatMap(({ unfinished }) => unfinished.map(({ what }) => what))),
     invariants,
     inFlight: unfinishedIn(first.seen).length,
     durationMs: Math.round(performance.now() - startedAt),
@@ -108,6 +109,12 @@ function collector(before: Suspicions, watermark: string) {
 
 function unfinishedIn({ suspects }: Suspicions): [string, Judgement][] {
   return [...suspects].filter(([, { unfinished }]) => unfinished.length > 0);
+}
+
+function countOf(kinds: readonly string[]): Record<string, number> {
+  const counts: Record<string, number> = {};
+  for (const kind of kinds) counts[kind] = (counts[kind] ?? 0) + 1;
+  return counts;
 }
 
 const ageOf = ({ unfinished }: Judgement): number => Math.max(...unfinished.map(({ ageMs }) => ageMs));

@@ -22,6 +22,8 @@ export interface AuditReport {
   ok: boolean;
   /** Transactions that are unfinished and not just passing by: see doubt.ts. */
   inDoubt: number;
+  /** What those wait for, and how many of them. */
+  doubts: Record<string, number>;
   invariants: InvariantReport[];
   /** Unfinished in the first snapshots, those in doubt included. */
   inFlight: number;
@@ -53,8 +55,9 @@ export function auditTable(report: AuditReport): string {
     ].join("\n"),
   );
   const { inFlight, inDoubt, durationMs, ok } = report;
+  const doubts = Object.entries(report.doubts).map(([what, count]) => `${count} ${what}`);
   lines.push(
-    `in flight at the snapshots: ${inFlight}; in doubt: ${inDoubt}`,
+    `in flight at the snapshots: ${inFlight}; in doubt: ${inDoubt}${inDoubt > 0 ? ` (${doubts.join(", ")})` : ""}`,
     `${ok ? "The audit is clean" : "THE AUDIT FOUND VIOLATIONS"} (${(durationMs / 1000).toFixed(1)} s).`,
   );
   return lines.join("\n");
