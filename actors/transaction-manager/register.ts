@@ -7,13 +7,17 @@ import type { Queryable } from "../../mixins/database.mixin.ts";
 import type { Outcome, TxId } from "../protocol/messages.ts";
 import type { Acknowledgement, Proposal, RegisterPort, UnacknowledgedCommit } from "./transaction-manager.ts";
 
+/** Managers write in one order, so that they wait for each other but never in a circle. */
+const byTxId = (a: { txId: TxId }, b: { txId: TxId }): number =>
+  a.txId < b.txId ? -1 : a.txId > b.txId ? 1 : 0;
+
 export function register(db: Queryable): RegisterPort {
   return {
     async decide(proposals) {
       // Sorted and unique: two managers insert in one order, and a txId proposed twice is decided once.
       const batch = [
         ...new Map(proposals.toReversed().map((proposal) => [proposal.txId, proposal])).values(),
-      ].sort((a, b) => (a.txId < b.txId ? -1 : 1));
+      ].sort(byTxId);
       const { rows } = await db.query<{ decided_tx_id: TxId; stored_outcome: Outcome }>({
         name: "decide",
         text: "select decided_tx_id, stored_outcome from decide($1::uuid[], $2::text[], $3::text[])",
@@ -44,6 +48,7 @@ export function register(db: Queryable): RegisterPort {
     },
 
     async acknowledge(acknowledgements: Acknowledgement[]) {
+      const batch = [...acknowledgements].sort(byTxId);
       // `acknowledged` may name a participant twice, when recovery and a driver both delivered: it is read as a set.
       await db.query({
         name: "acknowledge",
@@ -54,10 +59,11 @@ export function register(db: Queryable): RegisterPort {
           set acknowledged = d.acknowledged || a.participants,
             settled = d.acknowledged || a.participants @> d.participants
           from a
-          where d.tx_id = a.tx_id and not d.settled`,
+          where d.tx_id = a.tx_id and d.settled = $3`,
         values: [
-          acknowledgements.map(({ txId }) => txId),
-          acknowledgements.map(({ participants }) => participants.join(",")),
+          batch.map(({ txId }) => txId),
+          batch.map(({ participants }) => participants.join(",")),
+          false, // a parameter, so that the planner finds rows by key and not by the index on unsettled ones
         ],
       });
     },

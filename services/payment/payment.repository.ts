@@ -1,4 +1,7 @@
-/** All SQL of payment: intents, their answers, debts. Batches come sorted by txId. */
+/**
+ * All SQL of payment: intents, their answers, debts. Batches come sorted by txId. Where rows are found by key, states
+ * are parameters: as literals they would let the planner read a whole partial index on them instead.
+ */
 import type { Refusal, TxId } from "../../actors/protocol/messages.ts";
 import type { Queryable } from "../../mixins/database.mixin.ts";
 import { txIdSet } from "../../mixins/vote-rows.ts";
@@ -61,12 +64,13 @@ export async function recordAnswers(db: Queryable, answers: Answer[]): Promise<S
       set state = case when a.refusal is null then 'prepared' else 'aborted' end,
         authorization_id = a.authorization_id, refusal = a.refusal
       from unnest($1::uuid[], $2::text[], $3::jsonb[]) as a (tx_id, authorization_id, refusal)
-      where p.tx_id = a.tx_id and p.state = 'authorizing'
+      where p.tx_id = a.tx_id and p.state = $4
       returning p.tx_id`,
     values: [
       answers.map((answer) => answer.txId),
       answers.map((answer) => answer.authorizationId ?? null),
       answers.map((answer) => (answer.refusal ? JSON.stringify(answer.refusal) : null)),
+      "authorizing",
     ],
   });
   return txIdSet(rows);
@@ -78,14 +82,14 @@ export async function settle(
   txIds: TxId[],
   outcome: "committed" | "aborted",
 ): Promise<Set<TxId>> {
-  const from = outcome === "committed" ? "p.state = 'prepared'" : "p.state in ('authorizing', 'prepared')";
+  const from = outcome === "committed" ? ["prepared"] : ["authorizing", "prepared"];
   const { rows } = await db.query<{ tx_id: TxId }>({
     name: `settle-${outcome}`,
     text: `
       update payments p set state = '${outcome}', debt = '${outcome === "committed" ? "capture" : "void"}'
-      where p.tx_id = any($1::uuid[]) and ${from}
+      where p.tx_id = any($1::uuid[]) and p.state = any($2::text[])
       returning p.tx_id`,
-    values: [txIds],
+    values: [txIds, from],
   });
   return txIdSet(rows);
 }

@@ -130,7 +130,7 @@ function reservations(db: Database): ParticipantStore<ReservationRequest, Querya
       const { rows } = await db.query<{ tx_id: TxId }>({
         name: "commit-reservations",
         text: COMMIT,
-        values: [txIds],
+        values: [txIds, "prepared"],
       });
       return txIdSet(rows);
     },
@@ -139,7 +139,7 @@ function reservations(db: Database): ParticipantStore<ReservationRequest, Querya
       const { rows } = await db.query<{ tx_id: TxId }>({
         name: "abort-reservations",
         text: ABORT,
-        values: [txIds],
+        values: [txIds, "prepared"],
       });
       return txIdSet(rows);
     },
@@ -168,13 +168,13 @@ function reservations(db: Database): ParticipantStore<ReservationRequest, Querya
 }
 
 async function lockStock(tx: Queryable, productIds: string[]): Promise<Map<string, StockRow>> {
-  const { rows } = await tx.query<StockRow>({
+  const { rows } = await tx.query<StockRow & { deleted: boolean }>({
     name: "lock-stock",
-    text: `select id, price, currency, on_hand - reserved as available from products
-           where id = any($1::uuid[]) and deleted_at is null order by id for no key update`,
+    text: `select id, price, currency, on_hand - reserved as available, deleted_at is not null as deleted from products
+           where id = any($1::uuid[]) order by id for no key update`,
     values: [productIds],
   });
-  return new Map(rows.map((row) => [row.id, row]));
+  return new Map(rows.filter((row) => !row.deleted).map((row) => [row.id, row]));
 }
 
 // $1 txIds, $2 hashes, $3 and $4 each entry's product ids and quantities as array literals.
@@ -187,15 +187,16 @@ const VOTE_YES = `${votesFrom("")} order by e.tx_id`;
 
 // Locks the products in key order, judges the batch as a whole on the locked rows, and reserves and votes only where
 // everything fits. $5 to $8: the demand of the batch per product. A txId that has a row already fails the statement on
-// the primary key.
+// the primary key. (deleted_at stands in `fits` and not in a WHERE, where it would invite the planner to read a whole
+// partial index.)
 const RESERVE = `
   with low as materialized (select tx_id from seal for share),
   stock as materialized (
     select p.id, d.quantity,
-      p.on_hand - p.reserved >= d.quantity and p.price = d.price and p.currency = d.currency as fits
+      p.deleted_at is null and p.on_hand - p.reserved >= d.quantity and p.price = d.price and p.currency = d.currency
+        as fits
     from unnest($5::uuid[], $6::bigint[], $7::bigint[], $8::text[]) as d (product_id, quantity, price, currency)
     join products p on p.id = d.product_id
-    where p.deleted_at is null
     order by p.id
     for no key update of p
   ),
@@ -216,7 +217,7 @@ const RESERVE = `
  */
 const settle = (state: "committed" | "aborted", change: string): string => `
   with settled as (
-    update reservations set state = '${state}' where tx_id = any($1::uuid[]) and state = 'prepared'
+    update reservations set state = '${state}' where tx_id = any($1::uuid[]) and state = $2
     returning tx_id, product_ids, quantities
   ),
   sum_of as materialized (
