@@ -13,6 +13,7 @@ import { outboxMixin } from "../../mixins/outbox.mixin.ts";
 import { participantMixin, type Votes } from "../../mixins/participant.mixin.ts";
 import type { Quote } from "../product/api.ts";
 import type { Order, PaymentStatus } from "./api.ts";
+import { GET_OPENAPI, LIST_OPENAPI, PLACE_OPENAPI } from "./openapi.ts";
 import { orderParticipant } from "./order.participant.ts";
 import { findByKey, findOrder, listOrders, markAnsweredPending } from "./order.repository.ts";
 import { ITEMS, MONEY, mergeItems, type OrderRow, toOrder } from "./order.ts";
@@ -49,11 +50,7 @@ const service: ServiceSchema = {
       rest: "POST /orders",
       auth: "user",
       successStatus: 201,
-      openapi: {
-        summary: "Buy: all or nothing over order, stock and payment",
-        tags: ["orders"],
-        headers: ["Idempotency-Key"],
-      },
+      openapi: PLACE_OPENAPI,
       params: {
         items: ITEMS,
         payment: { type: "object", props: { token: { type: "string", min: 1, max: 255 } } },
@@ -89,7 +86,7 @@ const service: ServiceSchema = {
       rest: "GET /orders/:id",
       auth: "user",
       idempotent: true,
-      openapi: { summary: "One order of one's own", tags: ["orders"] },
+      openapi: GET_OPENAPI,
       params: { id: "uuid" },
       async handler(ctx: Context<{ id: string }, Meta>): Promise<Order> {
         const row = await findOrder(this.db, ctx.params.id);
@@ -105,7 +102,7 @@ const service: ServiceSchema = {
       auth: "user",
       idempotent: true,
       query: ["limit", "cursor"],
-      openapi: { summary: "A user's orders, newest first", tags: ["orders"] },
+      openapi: LIST_OPENAPI,
       params: {
         userId: "uuid",
         limit: { type: "number", integer: true, min: 1, max: 100, default: 20, convert: true },

@@ -23,6 +23,8 @@ const TIMEOUT_MS = 1_000;
 const CALLS_MAX = 3;
 /** How long a batch waits for its cards: a healthy gateway call is in, a slow one delays nobody else. */
 const SHORT_WHILE_MS = 10;
+/** How long a commit waits for its captures: nobody waits for it, but what is not captured by then is driven again. */
+const CAPTURE_MS = 500;
 const DEBT_INTERVAL_MS = 1_000;
 const DEBTS_MAX = 200;
 
@@ -83,13 +85,18 @@ export class CardCaller {
     );
   }
 
-  /** Pays debts now; answers for each whether it was paid within a short while. The rest stays owed and is retried. */
-  async pay(txIds: TxId[], debt: Debt): Promise<boolean[]> {
+  /** Captures now; answers for each whether that is durable. The rest stays owed and is retried. */
+  capture(txIds: TxId[]): Promise<boolean[]> {
     return decided(
-      txIds.map((txId) => this.#pay(txId, debt)),
+      txIds.map((txId) => this.#pay(txId, "capture")),
       false,
-      SHORT_WHILE_MS,
+      CAPTURE_MS,
     );
+  }
+
+  /** Begins to void. Nobody waits: the debt is durable, and is retried until it is paid. */
+  void(txIds: TxId[]): void {
+    for (const txId of txIds) void this.#pay(txId, "void");
   }
 
   #begin(intent: Intent): Promise<PrepareReply> {

@@ -57,12 +57,12 @@ export function paymentParticipant(db: Database, cards: CardCaller): Votes {
 
   async function commit(txIds: TxId[]): Promise<DecisionReply[]> {
     const replies = await settlement.commit(txIds);
-    return paid(txIds, replies, await cards.pay(doneOf(txIds, replies), "capture"));
+    return paid(txIds, replies, await cards.capture(doneOf(txIds, replies)));
   }
 
   async function abort(txIds: TxId[]): Promise<DecisionReply[]> {
     const replies = await settlement.abort(txIds);
-    await cards.pay(doneOf(txIds, replies), "void");
+    cards.void(doneOf(txIds, replies));
     return replies; // the debt is durable, so the abort is done even while the gateway is away
   }
 

@@ -10,6 +10,7 @@ import { databaseMixin, sqlState } from "../../mixins/database.mixin.ts";
 import { participantMixin, type Votes } from "../../mixins/participant.mixin.ts";
 import type { Product, Quote, QuoteParams } from "./api.ts";
 import { DEMO_PRODUCTS } from "./demo.ts";
+import { PRODUCT_SCHEMAS, productResponse } from "./openapi.ts";
 import { productParticipant } from "./product.participant.ts";
 import {
   adjustStock,
@@ -96,7 +97,14 @@ const service: ServiceSchema = {
       auth: "none",
       idempotent: true,
       query: ["limit", "cursor", "q", "sort", "currency", "minPrice", "maxPrice"],
-      openapi: { summary: "The catalogue", tags: ["products"] },
+      openapi: {
+        summary: "The catalogue",
+        tags: ["products"],
+        schemas: PRODUCT_SCHEMAS,
+        responses: {
+          200: { description: "A page of products.", schema: { $ref: "#/components/schemas/ProductPage" } },
+        },
+      },
       params: {
         limit: { type: "number", integer: true, min: 1, max: 100, default: 20, convert: true },
         cursor: { type: "string", max: 1_000, optional: true },
@@ -136,7 +144,12 @@ const service: ServiceSchema = {
       rest: "GET /products/:id",
       auth: "none",
       idempotent: true,
-      openapi: { summary: "One product", tags: ["products"], headers: ["If-None-Match"] },
+      openapi: {
+        ...productResponse(200, "The product."),
+        summary: "One product",
+        tags: ["products"],
+        headers: ["If-None-Match"],
+      },
       params: { id: "uuid" },
       async handler(ctx: Context<{ id: string }, Meta>): Promise<Product | undefined> {
         const [row] = await findProducts(this.db, [ctx.params.id]);
@@ -157,7 +170,11 @@ const service: ServiceSchema = {
       rest: "POST /products",
       auth: "admin",
       successStatus: 201,
-      openapi: { summary: "Add a product", tags: ["products"] },
+      openapi: {
+        ...productResponse(201, "The product as added."),
+        summary: "Add a product",
+        tags: ["products"],
+      },
       params: FIELDS,
       async handler(ctx: Context<WriteParams, Meta>): Promise<Product> {
         const fields = toFields(ctx.params);
@@ -173,7 +190,12 @@ const service: ServiceSchema = {
     replace: {
       rest: "PUT /products/:id",
       auth: "admin",
-      openapi: { summary: "Replace all fields of a product", tags: ["products"], headers: ["If-Match"] },
+      openapi: {
+        ...productResponse(200, "The product as it is now."),
+        summary: "Replace all fields of a product",
+        tags: ["products"],
+        headers: ["If-Match"],
+      },
       params: { id: "uuid", ...FIELDS },
       async handler(ctx: Context<WriteParams & { id: string }, Meta>): Promise<Product> {
         const { id, ...params } = ctx.params;
@@ -189,7 +211,11 @@ const service: ServiceSchema = {
     adjustStock: {
       rest: "POST /products/:id/stock",
       auth: "admin",
-      openapi: { summary: "Goods in, shrinkage, correction", tags: ["products"] },
+      openapi: {
+        ...productResponse(200, "The product as it is now."),
+        summary: "Goods in, shrinkage, correction",
+        tags: ["products"],
+      },
       params: {
         id: "uuid",
         delta: { type: "number", integer: true, min: -STOCK_MAX, max: STOCK_MAX, notEqual: 0 },
