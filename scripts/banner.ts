@@ -9,7 +9,7 @@ export function banner(broker: ServiceBroker, config: Config, madePassword: stri
   const address = api?.server?.address();
   const password =
     madePassword !== null
-      ? `password ${madePassword} (made now and shown this once: keep it)`
+      ? `password ${madePassword} (made now and printed this once)`
       : config.adminPassword !== undefined
         ? "the password of ADMIN_PASSWORD"
         : "the password shown at the first start";

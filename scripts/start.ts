@@ -33,6 +33,7 @@ async function start(): Promise<void> {
   port = config.port;
   const { ensurePostgres } = await import("./postgres.ts");
   const { createShop } = await import("./shop.ts");
+  const { keepAdminPassword } = await import("./admin-password.ts");
   const embedded = DATABASES.some(
     (name) => config.services.includes(name) && !config.databaseUrl && !config.databaseUrls[name],
   );
@@ -50,6 +51,9 @@ async function start(): Promise<void> {
   // The user service keeps a password that it made until it is asked once; then it exists nowhere but here.
   const user = broker.getLocalService("user");
   const made = user ? await broker.call<string | null>("user.firstAdminPassword") : null;
+  // Where the data is ours too, so is the password file beside it: npm run replay logs in with it.
+  if (made !== null && embedded)
+    await keepAdminPassword(config.dataDir, { email: config.adminEmail, password: made });
   if (config.environment !== "production") say(banner(broker, config, made));
   else if (made !== null) say(`admin ${config.adminEmail}, password ${made} (made now and shown this once)`);
 }

@@ -83,8 +83,9 @@ const service: ServiceSchema = {
 
   methods: {
     /** Finishes what it drives. The shop calls it while the participants still listen. */
-    drain(): Promise<void> {
-      return this.supervisor.stop();
+    async drain(): Promise<void> {
+      await this.manager?.settle();
+      await this.supervisor.stop();
     },
   },
 };

@@ -113,6 +113,8 @@ export class TransactionManager {
   readonly #acknowledgements: Mailbox<Acknowledgement, true>;
   /** Transactions this incarnation drives: the answer to an inquiry about them is `pending`. */
   readonly #live = new Set<TxId>();
+  /** Phase two that nobody waits for, until it is acknowledged or given to recovery. */
+  readonly #unfinished = new Set<Promise<void>>();
 
   constructor(options: ManagerOptions) {
     this.#options = {
@@ -277,16 +279,28 @@ export class TransactionManager {
       }
       return done ? participant : undefined;
     });
-    void Promise.all(delivered).then((participants) => {
-      const acknowledged = participants.filter((participant) => participant !== undefined);
-      // Best effort: what is not marked here is found, and driven again, by recovery.
-      if (acknowledged.length > 0)
-        this.#acknowledgements.ask({ txId: drive.txId, participants: acknowledged }).catch(() => undefined);
-    });
+    this.#finishLater(drive.txId, delivered);
     const durable = await Promise.all(
       delivered.filter((_, i) => durableAt.includes(drive.enlisted[i] as string)),
     );
     return durable.filter((participant) => participant !== undefined);
+  }
+
+  #finishLater(txId: TxId, delivered: Promise<string | undefined>[]): void {
+    const finished = Promise.all(delivered)
+      .then(async (participants) => {
+        const acknowledged = participants.filter((participant) => participant !== undefined);
+        if (acknowledged.length > 0) await this.#acknowledgements.ask({ txId, participants: acknowledged });
+      })
+      // What could not be marked is found, and driven again, by recovery.
+      .catch(() => undefined)
+      .finally(() => this.#unfinished.delete(finished));
+    this.#unfinished.add(finished);
+  }
+
+  /** Resolves when every commit that was under way is acknowledged or given up. Mailboxes must still be open. */
+  async settle(): Promise<void> {
+    while (this.#unfinished.size > 0) await Promise.all(this.#unfinished);
   }
 
   /** True when the participant has acknowledged. Failures are recovery's business, contradictions an operator's. */
