@@ -41,29 +41,24 @@ export function describeFaults(subject: Subject): void {
   const noVote = { kind: "error", code: "unavailable", message: expect.any(String) };
 
   describe("a connection that is lost", () => {
-    // Where the statement runs inside a transaction, the loss ends the process: nobody listens to a connection in use.
-    const testBefore = subject.name === "product" ? test.failing : test;
-    testBefore(
-      "before the COMMIT gives no vote, leaves no trace, and the duplicate is voted on",
-      async () => {
-        const replica = await bench.replica();
-        const before = await bench.world.held();
-        const entries = [entry(), infeasible(), entry()];
-        await blocked(async (rival) => {
-          const preparing = replica.prepare(entries);
-          const pids = await until("the prepare waits", async () => {
-            const found = await waiting();
-            return found.length > 0 && found;
-          });
-          await rival.query("select pg_terminate_backend(pid) from unnest($1::int[]) as pid", [pids]);
-          expect(await preparing).toEqual([noVote, noVote, noVote]);
-          expect(await bench.states(entries.map(({ txId }) => txId))).toEqual(new Map());
+    test("before the COMMIT gives no vote, leaves no trace, and the duplicate is voted on", async () => {
+      const replica = await bench.replica();
+      const before = await bench.world.held();
+      const entries = [entry(), infeasible(), entry()];
+      await blocked(async (rival) => {
+        const preparing = replica.prepare(entries);
+        const pids = await until("the prepare waits", async () => {
+          const found = await waiting();
+          return found.length > 0 && found;
         });
-        const votes = await replica.votes(entries);
-        expect(votes.map((vote) => vote.kind)).toEqual(["yes", "no", "yes"]);
-        expect(await bench.world.held()).toBe(before + 2);
-      },
-    );
+        await rival.query("select pg_terminate_backend(pid) from unnest($1::int[]) as pid", [pids]);
+        expect(await preparing).toEqual([noVote, noVote, noVote]);
+        expect(await bench.states(entries.map(({ txId }) => txId))).toEqual(new Map());
+      });
+      const votes = await replica.votes(entries);
+      expect(votes.map((vote) => vote.kind)).toEqual(["yes", "no", "yes"]);
+      expect(await bench.world.held()).toBe(before + 2);
+    });
 
     test("after the COMMIT gives no vote either, and the duplicate gets the recorded one", async () => {
       const replica = await bench.replica();
@@ -180,7 +175,7 @@ export function describeFaults(subject: Subject): void {
       expect(states.size).toBe(50);
     }
     await until("nothing is held", async () => (await bench.world.held()) === before);
-    expect(replicas.map(({ db }) => db.deadlocks)).toEqual([0, 0]);
+    expect(replicas.flatMap(({ db }) => db.deadlocks)).toEqual([]);
   });
 
   test("overlapping batches of the same entries in any order, at two replicas, meet no deadlock", async () => {
@@ -200,6 +195,6 @@ export function describeFaults(subject: Subject): void {
       await Promise.all([replicas[0]?.abort(...txIds), replicas[1]?.abort(...txIds.toReversed())]);
     }
     await until("nothing is held", async () => (await bench.world.held()) === before);
-    expect(replicas.map(({ db }) => db.deadlocks)).toEqual([0, 0]);
+    expect(replicas.flatMap(({ db }) => db.deadlocks)).toEqual([]);
   });
 }

@@ -210,7 +210,7 @@ describe("random batches", () => {
     expect(rows.reduce((sum, row) => sum + row.reserved, 0)).toBe(reserved);
     expect(rows.reduce((sum, row) => sum + row.on_hand, 0)).toBe(6 * 400 - sold);
     expect(sold).toBeGreaterThan(0);
-    expect(replicas.map(({ db }) => db.deadlocks)).toEqual([0, 0]);
+    expect(replicas.flatMap(({ db }) => db.deadlocks)).toEqual([]);
   });
 });
 
@@ -233,7 +233,7 @@ test("a batch that is the victim of a real deadlock is repeated: yes, reserved o
     await rival.query("select 1 from products where id = $1 for update", [a]);
     await rival.query("rollback");
     expect(await voting).toEqual([{ kind: "yes" }]);
-    expect(replica.db.deadlocks).toBe(1);
+    expect(replica.db.deadlocks).toHaveLength(1);
     expect(await stockOf([a, b])).toEqual([
       { on_hand: 10, reserved: 1 },
       { on_hand: 10, reserved: 1 },

@@ -16,9 +16,10 @@ import { until } from "./until.ts";
 
 export type ParticipantFactory = Parameters<typeof participantMixin>[0];
 
-/** A database whose statements and commits a test can step in front of, and which counts the deadlocks it met. */
+/** A database whose statements and commits a test can step in front of, and which notes the deadlocks it met. */
 export interface FaultyDatabase extends Database {
-  deadlocks: number;
+  /** Name of the statement and the server's account of the circle. */
+  deadlocks: string[];
   /** Runs around every autocommit statement and every transaction; `name` is the statement's, or "transaction". */
   around: <Result>(run: () => Promise<Result>, name: string) => Promise<Result>;
   /** Runs inside a transaction, after its work and before its COMMIT. */
@@ -31,12 +32,12 @@ export function faulty(url: string, poolMax = 8): FaultyDatabase {
     try {
       return await db.around(run, name);
     } catch (err) {
-      if (sqlState(err) === "40P01") db.deadlocks++;
+      if (sqlState(err) === "40P01") db.deadlocks.push(`${name}: ${(err as { detail?: string }).detail}`);
       throw err;
     }
   };
   const db: FaultyDatabase = {
-    deadlocks: 0,
+    deadlocks: [],
     around: (run) => run(),
     beforeCommit: () => undefined,
     query: (statement) => watched(() => real.query(statement), statement.name ?? "") as never,
