@@ -136,8 +136,8 @@ export class Mailbox<Message, Reply> {
   }
 
   #schedule(): void {
-    if (this.#startPending || this.#queue.length === 0 || this.#stats.inFlight >= this.#options.inFlightMax)
-      return;
+    if (this.#startPending || this.#resting || this.#queue.length === 0) return;
+    if (this.#stats.inFlight >= this.#options.inFlightMax) return;
     this.#startPending = true;
     this.#options.defer(() => {
       this.#startPending = false;

@@ -13,9 +13,10 @@ import type {
   PrepareReply,
   TxId,
 } from "../actors/protocol/messages.ts";
-import { Supervisor } from "../actors/supervisor.ts";
+import type { Supervisor } from "../actors/supervisor.ts";
 import { config } from "../config/index.ts";
 import { isError } from "../lib/errors.ts";
+import { actorsMixin } from "./actors.mixin.ts";
 import { type Database, unavailable } from "./database.mixin.ts";
 
 const INQUIRY_INTERVAL_MS = 500;
@@ -37,6 +38,7 @@ export function participantMixin(
   participant: (service: { db: Database; supervisor: Supervisor }) => Votes,
 ): Partial<ServiceSchema> {
   return {
+    mixins: [actorsMixin],
     actions: {
       prepare: {
         visibility: "public",
@@ -66,7 +68,6 @@ export function participantMixin(
     },
 
     created() {
-      this.supervisor = new Supervisor(this.logger);
       this.doubts = new Map<TxId, Doubt>();
     },
 
@@ -103,10 +104,6 @@ export function participantMixin(
           return false;
         },
       });
-    },
-
-    async stopped() {
-      await this.supervisor.stop();
     },
 
     methods: {

@@ -1,5 +1,6 @@
 /** What a person sees when the shop is open: where it is, whom to log in as, and a purchase to paste. */
 import type { AddressInfo } from "node:net";
+import path from "node:path";
 import type { ServiceBroker } from "moleculer";
 import type { Config } from "../config/index.ts";
 
@@ -12,7 +13,9 @@ export function banner(broker: ServiceBroker, config: Config, madePassword: stri
       ? `password ${madePassword} (made now and printed this once)`
       : config.adminPassword !== undefined
         ? "the password of ADMIN_PASSWORD"
-        : "the password shown at the first start";
+        : config.databaseUrl === undefined
+          ? `the password in ${path.join(config.dataDir, "admin.json")}`
+          : "the password shown at the first start";
   const admin = `admin      ${config.adminEmail}, ${password}`;
   if (!address) {
     const hosts = `\nThis node (${config.nodeId}) hosts ${config.services.join(", ")}; no gateway.`;

@@ -6,6 +6,7 @@
 import type { Context, ServiceSchema } from "moleculer";
 import { config } from "../../config/index.ts";
 import { newId } from "../../lib/ids.ts";
+import { actorsMixin } from "../../mixins/actors.mixin.ts";
 import { databaseMixin } from "../../mixins/database.mixin.ts";
 import type {
   DecisionReply,
@@ -15,7 +16,6 @@ import type {
   Requests,
   RunResult,
 } from "../protocol/messages.ts";
-import { Supervisor } from "../supervisor.ts";
 import { register } from "./register.ts";
 import { type RunOptions, TransactionManager } from "./transaction-manager.ts";
 
@@ -26,7 +26,7 @@ const PARTICIPANT_TIMEOUT_MS = 3_000;
 
 const service: ServiceSchema = {
   name: "transaction-manager",
-  mixins: [databaseMixin("transaction-manager", new URL("./migrations/", import.meta.url))],
+  mixins: [actorsMixin, databaseMixin("transaction-manager", new URL("./migrations/", import.meta.url))],
 
   actions: {
     run: {
@@ -46,10 +46,6 @@ const service: ServiceSchema = {
         return this.manager.outcome(ctx.params.inquiries);
       },
     },
-  },
-
-  created() {
-    this.supervisor = new Supervisor(this.logger);
   },
 
   async started() {
@@ -78,7 +74,7 @@ const service: ServiceSchema = {
   },
 
   async stopped() {
-    await this.drain();
+    await this.manager?.settle();
   },
 
   methods: {

@@ -20,7 +20,7 @@ export interface InvariantReport {
 
 export interface AuditReport {
   ok: boolean;
-  /** Transactions that are unfinished and not just passing by: see doubt.ts. */
+  /** Transactions that are unfinished and not just passing by: see audit.ts. */
   inDoubt: number;
   /** What those wait for, and how many of them. */
   doubts: Record<string, number>;

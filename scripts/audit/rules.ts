@@ -1,7 +1,7 @@
 /**
  * The invariants of one transaction, pure. Each rule compares records that are final (committed, aborted, decided),
  * so a transaction on its way breaks none of them by being on its way; what is not final yet is told apart as
- * unfinished. On snapshots that are not simultaneous a final record may be missing here and there: doubt.ts looks
+ * unfinished. On snapshots that are not simultaneous a final record may be missing here and there: audit.ts looks
  * again before it believes.
  */
 import type { TransactionRecords } from "./records.ts";

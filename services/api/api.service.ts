@@ -158,6 +158,13 @@ const gateway: ServiceSchema<GatewaySettings> = {
     },
   },
 
+  events: {
+    // A token signed with the new key may be here a moment later.
+    "auth.keysRotated"() {
+      this.verifier.allowRefetch();
+    },
+  },
+
   created() {
     this.clientAddressOf = clientAddressReader(this.settings.trustedProxies);
     this.verifier = new TokenVerifier({ fetchKeys: () => this.broker.call("auth.jwks") });

@@ -75,6 +75,11 @@ export class TokenVerifier {
     return principal;
   }
 
+  /** Called when the keys have changed: a token with an unknown kid fetches them at once. */
+  allowRefetch(): void {
+    this.#attemptedAt = Number.NEGATIVE_INFINITY;
+  }
+
   /** Fetches the keys, at most once per REFETCH_EVERY_MS; callers that meet share one fetch. */
   async #refresh(now: number): Promise<void> {
     if (!this.#fetching) {

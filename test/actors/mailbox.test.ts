@@ -232,6 +232,30 @@ describe("drain", () => {
   });
 });
 
+describe("rest", () => {
+  test("after a batch, the mailbox takes nothing until it has rested, and then all that came meanwhile", async () => {
+    const { mailbox, batches } = make({ restMs: 30 });
+    const startedAt = performance.now();
+    await mailbox.ask(1);
+    const later = [mailbox.ask(2)];
+    await settled();
+    later.push(mailbox.ask(3));
+    expect(batches).toEqual([[1]]);
+    await Promise.all(later);
+    expect(batches).toEqual([[1], [2, 3]]);
+    expect(performance.now() - startedAt).toBeGreaterThanOrEqual(29);
+  });
+
+  test("draining does not begin another one", async () => {
+    const { mailbox, batches } = make({ restMs: 30 });
+    const asked = [mailbox.ask(1)];
+    await settled();
+    asked.push(mailbox.ask(2));
+    await Promise.all([mailbox.drain(), ...asked]);
+    expect(batches).toEqual([[1], [2]]);
+  });
+});
+
 test("stats tell depth, batches, the largest of them, waiting and working time", async () => {
   const { mailbox, state } = make();
   const held = gate();

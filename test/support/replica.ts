@@ -22,6 +22,8 @@ export interface FaultyDatabase extends Database {
   deadlocks: string[];
   /** Runs around every autocommit statement and every transaction; `name` is the statement's, or "transaction". */
   around: <Result>(run: () => Promise<Result>, name: string) => Promise<Result>;
+  /** Runs before each statement inside a transaction. */
+  beforeStatement: (name: string) => void | Promise<void>;
   /** Runs inside a transaction, after its work and before its COMMIT. */
   beforeCommit: () => void | Promise<void>;
 }
@@ -39,13 +41,19 @@ export function faulty(url: string, poolMax = 8): FaultyDatabase {
   const db: FaultyDatabase = {
     deadlocks: [],
     around: (run) => run(),
+    beforeStatement: () => undefined,
     beforeCommit: () => undefined,
     query: (statement) => watched(() => real.query(statement), statement.name ?? "") as never,
     transaction: (work) =>
       watched(
         () =>
           real.transaction(async (tx) => {
-            const result = await work(tx);
+            const result = await work({
+              async query(statement) {
+                await db.beforeStatement(statement.name ?? "");
+                return tx.query(statement);
+              },
+            });
             await db.beforeCommit();
             return result;
           }),

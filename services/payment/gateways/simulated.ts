@@ -6,7 +6,7 @@ import { setTimeout as sleep } from "node:timers/promises";
 import { ShopError } from "../../../lib/errors.ts";
 import type { Authorization, AuthorizeRequest, CardGateway } from "../gateway.ts";
 
-/** How the tokens behave; API.md lists them for clients. */
+/** tok_ok approves, tok_slow after 2 s; tok_timeout authorizes and never says so; tok_error is an outage; all else declines. */
 export const TOKENS = [
   "tok_ok",
   "tok_declined",
