@@ -116,7 +116,8 @@ export class CardCaller {
       authorizationId: approved ? authorization.authorizationId : undefined,
       refusal,
     });
-    if (!recorded) return { kind: "no", reason: "aborted" }; // an abort came first and left the debt to void
+    // An abort came first and left the debt to void, or another replica recorded its answer: the row knows, ask again.
+    if (!recorded) return { kind: "pending" };
     return refusal ? { kind: "no", ...refusal } : { kind: "yes" };
   }
 

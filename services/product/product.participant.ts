@@ -186,17 +186,23 @@ const votesFrom = (source: string): string => `
 const VOTE_YES = `${votesFrom("")} order by e.tx_id`;
 
 // Locks the products in key order, judges the batch as a whole on the locked rows, and reserves and votes only where
-// everything fits. $5 to $8: the demand of the batch per product. A txId that has a row already fails the statement on
-// the primary key. (deleted_at stands in `fits` and not in a WHERE, where it would invite the planner to read a whole
+// everything fits. $5 to $8: the demand of the batch per product. Where a txId has a row already, nothing is locked:
+// commits lock votes before products, and an insert that met such a row in change would wait for it while holding what
+// it waits for. A row that a rival is only just making fails the statement on the primary key. (deleted_at stands in `fits` and not in a WHERE, where it would invite the planner to read a whole
 // partial index.)
 const RESERVE = `
   with low as materialized (select tx_id from seal for share),
+  fresh as materialized (
+    select not exists (select 1 from reservations where tx_id = any ($1::uuid[])) as fresh
+  ),
   stock as materialized (
     select p.id, d.quantity,
       p.deleted_at is null and p.on_hand - p.reserved >= d.quantity and p.price = d.price and p.currency = d.currency
         as fits
-    from unnest($5::uuid[], $6::bigint[], $7::bigint[], $8::text[]) as d (product_id, quantity, price, currency)
+    from fresh f
+    cross join unnest($5::uuid[], $6::bigint[], $7::bigint[], $8::text[]) as d (product_id, quantity, price, currency)
     join products p on p.id = d.product_id
+    where f.fresh
     order by p.id
     for no key update of p
   ),
