@@ -108,6 +108,31 @@ test("a gateway that cannot work is an error and no vote; a later prepare is vot
   expect(await replica.vote(later)).toEqual(YES);
 });
 
+test("a card that two replicas authorize at once gets one vote: the later record is no reason for a no", async () => {
+  const [one, two] = [await open(), await open()];
+  for (let round = 0; round < 20; round++) {
+    const [reached, recorded] = [gate(), gate()];
+    one.db.around = async (run, name) => {
+      if (name !== "record-answers") return run();
+      await reached.promise;
+      const result = await run();
+      recorded.open();
+      return result;
+    };
+    two.db.around = async (run, name) => {
+      if (name !== "record-answers") return run();
+      reached.open();
+      await recorded.promise;
+      return run();
+    };
+    const shared = entry("tok_ok");
+    expect(await one.prepare([shared])).toEqual([{ kind: "pending" }]);
+    expect(await two.vote(shared)).toEqual(YES);
+    expect(await one.vote(shared)).toEqual(YES);
+    expect(gateway.holds.get(shared.txId)).toBe(1);
+  }
+});
+
 describe("an abort", () => {
   test("while the card is being authorized leaves a debt, and what is then held is voided", async () => {
     const replica = await open();

@@ -243,6 +243,46 @@ test("a batch that is the victim of a real deadlock is repeated: yes, reserved o
   }
 });
 
+// The duplicate locks its products, then meets the row that the commit is changing; the commit waits for the products.
+test("a duplicate prepare beside the commit of its transaction meets no deadlock", async () => {
+  const [one, other] = [await bench.replica(), await bench.replica()];
+  const [a, b] = (await addProducts(bench.db, 2, 10)) as [string, string];
+  const sold = entryOf(reservation([a, 1], [b, 1]));
+  await one.vote(sold);
+  const waiting = async (): Promise<number> => {
+    const { rows } = await bench.db.query({
+      text: "select 1 from pg_stat_activity where datname = current_database() and wait_event_type = 'Lock'",
+    });
+    return rows.length;
+  };
+  const rival = new pg.Client({ connectionString: bench.url });
+  await rival.connect();
+  try {
+    await rival.query("begin");
+    await rival.query("select 1 from products where id = $1 for update", [b]);
+    const duplicate = one.votes([sold]);
+    // Where the duplicate is answered from its row it waits for nobody, and the commit waits for the rival alone.
+    const answered = duplicate.then(() => true);
+    await until(
+      "the duplicate waits, or is answered",
+      async () => (await waiting()) > 0 || (await Promise.race([answered, false])),
+    );
+    const before = await waiting();
+    const committing = other.commit(sold.txId);
+    await until("the commit waits", async () => (await waiting()) > before);
+    await rival.query("rollback");
+    expect(await duplicate).toEqual([{ kind: "yes" }]);
+    expect(await committing).toEqual(["done"]);
+    expect([...one.db.deadlocks, ...other.db.deadlocks]).toEqual([]);
+    expect(await stockOf([a, b])).toEqual([
+      { on_hand: 9, reserved: 0 },
+      { on_hand: 9, reserved: 0 },
+    ]);
+  } finally {
+    await rival.end();
+  }
+});
+
 async function copyProducts(to: Bench, ids: readonly string[]): Promise<void> {
   const { rows } = await bench.db.query<{ json: string }>({
     text: "select to_jsonb(p)::text as json from products p where id = any($1::uuid[])",
