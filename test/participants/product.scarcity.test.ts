@@ -233,7 +233,7 @@ test("a batch that is the victim of a real deadlock is repeated: yes, reserved o
     await rival.query("select 1 from products where id = $1 for update", [a]);
     await rival.query("rollback");
     expect(await voting).toEqual([{ kind: "yes" }]);
-    expect(replica.db.deadlocks).toHaveLength(1);
+    expect(replica.db.deadlocks.length).toBeGreaterThan(0); // the repeat may be a victim too, until the rival lets go
     expect(await stockOf([a, b])).toEqual([
       { on_hand: 10, reserved: 1 },
       { on_hand: 10, reserved: 1 },
