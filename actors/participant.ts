@@ -13,10 +13,10 @@
 import type { DecisionReply, PrepareEntry, PrepareReply, Refusal, TxId } from "./protocol/messages.ts";
 import { onAbort, onCommit, onPrepare, type VoteRecord } from "./protocol/participant.ts";
 
-export interface RefusedEntry {
-  txId: TxId;
-  hash: string;
-  refusal: Refusal;
+/** An entry to vote on; `refusal` is set where its no is certain already. */
+export interface Candidate<Request> {
+  entry: PrepareEntry<Request>;
+  refusal: Refusal | undefined;
 }
 
 /** The vote rows of one participant. Lists of txIds come sorted, so that replicas lock rows in one order. */
@@ -45,10 +45,12 @@ export interface ParticipantStore<Request, Tx> extends VoteStore<Tx> {
    * stands. May leave out any entry, for any reason; records nothing for those. Returns the txIds it recorded.
    */
   recordPlainYes(entries: PrepareEntry<Request>[]): Promise<Set<TxId>>;
-  /** Does the work of the entries provisionally, one by one in the given order, and records a yes for each that
-   *  succeeds. Returns the refusals of the others, for which it changed nothing. */
-  examine(tx: Tx, entries: PrepareEntry<Request>[]): Promise<Map<TxId, Refusal>>;
-  recordNo(tx: Tx, refused: RefusedEntry[]): Promise<void>;
+  /**
+   * Votes on candidates that have no row: does the work of each that is not refused yet, one by one in the given order,
+   * and records a yes where it succeeds and a no otherwise. Rows are inserted in the given order, whatever they say: a
+   * rival that inserts the same txIds then waits, and never in a circle. Returns all refusals.
+   */
+  vote(tx: Tx, candidates: Candidate<Request>[]): Promise<Map<TxId, Refusal>>;
 }
 
 /** A batch that keeps colliding with rivals is given up after this many tries; the manager asks again. */
@@ -151,20 +153,19 @@ export class Participant<Request, Tx = unknown> extends Settlement<Tx> {
         entries.map((entry) => entry.txId),
       );
       const steps = entries.map((entry) => onPrepare(rows.get(entry.txId), entry, seal));
-      const refusals = await this.#store.examine(
-        tx,
-        entries.filter((_, i) => steps[i]?.do === "examine"),
-      );
-      const refused: RefusedEntry[] = [];
+      const candidates = entries.flatMap((entry, i): Candidate<Request>[] => {
+        const step = steps[i] as (typeof steps)[number];
+        if (step.do === "answer") return [];
+        return [{ entry, refusal: step.do === "refuse" ? step.refusal : undefined }];
+      });
+      const refusals =
+        candidates.length > 0 ? await this.#store.vote(tx, candidates) : new Map<TxId, Refusal>();
       const replies = entries.map((entry, i): PrepareReply => {
         const step = steps[i] as (typeof steps)[number];
         if (step.do === "answer") return step.reply;
-        const refusal = step.do === "refuse" ? step.refusal : refusals.get(entry.txId);
-        if (!refusal) return YES;
-        refused.push({ txId: entry.txId, hash: entry.hash, refusal });
-        return { kind: "no", ...refusal };
+        const refusal = refusals.get(entry.txId);
+        return refusal ? { kind: "no", ...refusal } : YES;
       });
-      if (refused.length > 0) await this.#store.recordNo(tx, refused);
       return replies;
     });
   }

@@ -63,6 +63,24 @@ async function findHolder(tx: Queryable, { request }: Entry): Promise<TxId | und
   return rows[0]?.id;
 }
 
+/** Records the yes of one entry, or says who holds its key. */
+async function take(tx: Queryable, entry: Entry): Promise<Refusal | undefined> {
+  if (entry.request.replaces !== undefined) await abortReplaced(tx, entry);
+  if ((await insertPrepared(tx, [entry])).has(entry.txId)) return undefined;
+  const holder = await findHolder(tx, entry);
+  // Neither inserted nor held: a rival recorded this txId meanwhile. Start over and find its row.
+  if (!holder) throw Object.assign(new Error(`${entry.txId} was recorded by a rival`), { code: "40001" });
+  return { reason: "key_taken", detail: { holder } };
+}
+
+async function recordNo(tx: Queryable, { txId, hash }: Entry, refusal: Refusal): Promise<void> {
+  await tx.query({
+    name: "refuse-order",
+    text: "insert into orders (id, state, request_hash, refusal) values ($1, 'aborted', $2, $3)",
+    values: [txId, hash, JSON.stringify(refusal)],
+  });
+}
+
 function orders(db: Database): ParticipantStore<OrderRequest, Queryable> {
   return {
     async recordPlainYes(entries) {
@@ -84,33 +102,15 @@ function orders(db: Database): ParticipantStore<OrderRequest, Queryable> {
       return new Map(rows.map((row) => [row.tx_id, toVoteRecord(row)]));
     },
 
-    async examine(tx, entries) {
+    async vote(tx, candidates) {
       const refusals = new Map<TxId, Refusal>();
-      for (const entry of entries) {
-        if (entry.request.replaces !== undefined) await abortReplaced(tx, entry);
-        const inserted = await insertPrepared(tx, [entry]);
-        if (inserted.has(entry.txId)) continue;
-        const holder = await findHolder(tx, entry);
-        // Neither inserted nor held: a rival recorded this txId meanwhile. Start over and find its row.
-        if (!holder)
-          throw Object.assign(new Error(`${entry.txId} was recorded by a rival`), { code: "40001" });
-        refusals.set(entry.txId, { reason: "key_taken", detail: { holder } });
+      for (const { entry, refusal } of candidates) {
+        const reason = refusal ?? (await take(tx, entry));
+        if (!reason) continue;
+        refusals.set(entry.txId, reason);
+        await recordNo(tx, entry, reason);
       }
       return refusals;
-    },
-
-    async recordNo(tx, refused) {
-      await tx.query({
-        name: "refuse-orders",
-        text: `insert into orders (id, state, request_hash, refusal)
-               select r.id, 'aborted', r.hash, r.refusal
-               from unnest($1::uuid[], $2::text[], $3::jsonb[]) as r (id, hash, refusal) order by r.id`,
-        values: [
-          refused.map((entry) => entry.txId),
-          refused.map((entry) => entry.hash),
-          refused.map((entry) => JSON.stringify(entry.refusal)),
-        ],
-      });
     },
 
     async commit(txIds) {

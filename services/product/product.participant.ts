@@ -27,6 +27,7 @@ function demandOf(entries: Entry[]): Demand[] | undefined {
   const demands = new Map<string, Demand>();
   for (const { request } of entries) {
     for (const { productId, quantity, unitPrice } of request.lines) {
+      if (!(quantity >= 1)) return undefined; // allocate() names the culprit
       const demand = demands.get(productId);
       if (!demand) demands.set(productId, { productId, quantity, unitPrice, currency: request.currency });
       else if (demand.unitPrice !== unitPrice || demand.currency !== request.currency) return undefined;
@@ -83,19 +84,19 @@ function reservations(db: Database): ParticipantStore<ReservationRequest, Querya
       return new Map(rows.map((row) => [row.tx_id, toVoteRecord(row)]));
     },
 
-    async examine(tx, entries) {
-      const refusals = new Map<TxId, Refusal>();
-      if (entries.length === 0) return refusals;
+    async vote(tx, candidates) {
       const stock = await lockStock(
         tx,
-        entries.flatMap((entry) => entry.request.lines.map((line) => line.productId)),
+        candidates.flatMap(({ entry, refusal }) =>
+          refusal ? [] : entry.request.lines.map((line) => line.productId),
+        ),
       );
       const before = new Map([...stock.values()].map((row) => [row.id, row.available]));
-      const granted = entries.filter((entry) => {
-        const refusal = allocate(entry.request, stock);
-        if (refusal) refusals.set(entry.txId, refusal);
-        return !refusal;
-      });
+      const refusals = new Map<TxId, Refusal>();
+      for (const { entry, refusal } of candidates) {
+        const reason = refusal ?? allocate(entry.request, stock);
+        if (reason) refusals.set(entry.txId, reason);
+      }
       const taken = [...stock.values()].filter((row) => row.available !== before.get(row.id));
       if (taken.length > 0)
         await tx.query({
@@ -107,23 +108,24 @@ function reservations(db: Database): ParticipantStore<ReservationRequest, Querya
             taken.map((row) => (before.get(row.id) as number) - row.available),
           ],
         });
-      if (granted.length > 0)
-        await tx.query({ name: "vote-yes", text: VOTE_YES, values: voteColumns(granted) });
-      return refusals;
-    },
-
-    async recordNo(tx, refused) {
       await tx.query({
-        name: "vote-no",
-        text: `insert into reservations (tx_id, state, request_hash, refusal)
-               select r.tx_id, 'aborted', r.hash, r.refusal
-               from unnest($1::uuid[], $2::text[], $3::jsonb[]) as r (tx_id, hash, refusal) order by r.tx_id`,
+        name: "vote",
+        text: `insert into reservations (tx_id, state, request_hash, product_ids, quantities, refusal)
+               select e.tx_id, case when e.refusal is null then 'prepared' else 'aborted' end, e.hash,
+                 case when e.refusal is null then e.product_ids::uuid[] else '{}' end,
+                 case when e.refusal is null then e.quantities::bigint[] else '{}' end, e.refusal
+               from unnest($1::uuid[], $2::text[], $3::text[], $4::text[], $5::jsonb[])
+                 as e (tx_id, hash, product_ids, quantities, refusal)
+               order by e.tx_id`,
         values: [
-          refused.map((entry) => entry.txId),
-          refused.map((entry) => entry.hash),
-          refused.map((entry) => JSON.stringify(entry.refusal)),
+          ...voteColumns(candidates.map(({ entry }) => entry)),
+          candidates.map(({ entry }) => {
+            const refusal = refusals.get(entry.txId);
+            return refusal ? JSON.stringify(refusal) : null;
+          }),
         ],
       });
+      return refusals;
     },
 
     async commit(txIds) {
@@ -177,16 +179,8 @@ async function lockStock(tx: Queryable, productIds: string[]): Promise<Map<strin
   return new Map(rows.filter((row) => !row.deleted).map((row) => [row.id, row]));
 }
 
-// $1 txIds, $2 hashes, $3 and $4 each entry's product ids and quantities as array literals.
-const votesFrom = (source: string): string => `
-  insert into reservations (tx_id, state, request_hash, product_ids, quantities)
-  select e.tx_id, 'prepared', e.hash, e.product_ids::uuid[], e.quantities::bigint[]
-  from ${source}unnest($1::uuid[], $2::text[], $3::text[], $4::text[]) as e (tx_id, hash, product_ids, quantities)`;
-
-const VOTE_YES = `${votesFrom("")} order by e.tx_id`;
-
 // Locks the products in key order, judges the batch as a whole on the locked rows, and reserves and votes only where
-// everything fits. $5 to $8: the demand of the batch per product. Where a txId has a row already, nothing is locked:
+// everything fits. $1 txIds, $2 hashes, $3 and $4 each entry's lines, $5 to $8: the demand of the batch per product. Where a txId has a row already, nothing is locked:
 // commits lock votes before products, and an insert that met such a row in change would wait for it while holding what
 // it waits for. A row that a rival is only just making fails the statement on the primary key. (deleted_at stands in `fits` and not in a WHERE, where it would invite the planner to read a whole
 // partial index.)
@@ -214,7 +208,13 @@ const RESERVE = `
     update products p set reserved = p.reserved + s.quantity
     from verdict v, stock s where v.fits and p.id = s.id
   ),
-  voted as (${votesFrom("verdict v, ")} where v.fits order by e.tx_id)
+  voted as (
+    insert into reservations (tx_id, state, request_hash, product_ids, quantities)
+    select e.tx_id, 'prepared', e.hash, e.product_ids::uuid[], e.quantities::bigint[]
+    from verdict v, unnest($1::uuid[], $2::text[], $3::text[], $4::text[]) as e (tx_id, hash, product_ids, quantities)
+    where v.fits
+    order by e.tx_id
+  )
   select fits from verdict`;
 
 /**

@@ -11,7 +11,7 @@ export interface StockRow {
 }
 
 /**
- * Grants one request from the stock or says why not; all lines or none. Grants are taken off `stock`, so calling this
+ * Grants one request from the stock or says why not; all lines or none. Throws RangeError for a quantity below 1. Grants are taken off `stock`, so calling this
  * for one entry after another equals one-by-one execution.
  */
 export function allocate(
@@ -20,6 +20,8 @@ export function allocate(
 ): Refusal | undefined {
   const demand = new Map<string, number>();
   for (const line of request.lines) {
+    // Not a matter of stock: whoever made this request is broken, and a no would hide it.
+    if (!(line.quantity >= 1)) throw new RangeError(`a line reserves ${line.quantity} of ${line.productId}`);
     const row = stock.get(line.productId);
     if (!row) return { reason: "product_gone", detail: { productId: line.productId } };
     if (row.price !== line.unitPrice || row.currency !== request.currency)
