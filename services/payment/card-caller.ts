@@ -15,6 +15,7 @@ import {
   clearDebts,
   type Debt,
   findDebts,
+  findOwed,
   type Intent,
   recordAnswers,
 } from "./payment.repository.ts";
@@ -85,18 +86,31 @@ export class CardCaller {
     );
   }
 
-  /** Captures now; answers for each whether that is durable. The rest stays owed and is retried. */
-  capture(txIds: TxId[]): Promise<boolean[]> {
-    return decided(
-      txIds.map((txId) => this.#pay(txId, "capture")),
+  /** Captures by key; returns those captured in time. Writes nothing down. */
+  async capture(txIds: TxId[]): Promise<Set<TxId>> {
+    const captured = await decided(
+      txIds.map((txId) => this.#call(txId, "capture")),
       false,
       CAPTURE_MS,
     );
+    return new Set(txIds.filter((_, i) => captured[i]));
   }
 
-  /** Begins to void. Nobody waits: the debt is durable, and is retried until it is paid. */
-  void(txIds: TxId[]): void {
-    for (const txId of txIds) void this.#pay(txId, "void");
+  /** Pays what these still owe; returns those that could not be paid in time, which stay owed and are retried. */
+  async pay(txIds: TxId[]): Promise<Set<TxId>> {
+    if (txIds.length === 0) return new Set();
+    const debts = await findOwed(this.#db, txIds);
+    const paid = await decided(
+      debts.map(({ txId, debt }) => this.#pay(txId, debt)),
+      false,
+      CAPTURE_MS,
+    );
+    return new Set(debts.filter((_, i) => !paid[i]).map(({ txId }) => txId));
+  }
+
+  /** Begins to pay. Nobody waits: the debts are durable, and the loop pays what this does not. */
+  payLater(txIds: TxId[]): void {
+    this.pay(txIds).catch((err) => this.#alarm(`debts are paid later: ${(err as Error).message}`, {}));
   }
 
   #begin(intent: Intent): Promise<PrepareReply> {
@@ -143,11 +157,19 @@ export class CardCaller {
   }
 
   async #payOnce(txId: TxId, debt: Debt): Promise<boolean> {
+    // A void must not overtake the authorization it lets go of.
+    await this.#authorizing.get(txId)?.catch(() => undefined);
+    if (!(await this.#call(txId, debt))) return false;
+    return this.#payments.ask({ txId }).catch((err) => {
+      this.#alarm(`a paid debt could not be cleared; it is paid again: ${(err as Error).message}`, { txId });
+      return false;
+    });
+  }
+
+  async #call(txId: TxId, debt: Debt): Promise<boolean> {
     try {
-      // A void must not overtake the authorization it lets go of.
-      await this.#authorizing.get(txId)?.catch(() => undefined);
       await within(TIMEOUT_MS, debt === "capture" ? this.#gateway.capture(txId) : this.#gateway.void(txId));
-      return await this.#payments.ask({ txId });
+      return true;
     } catch (err) {
       this.#alarm(`the card gateway could not ${debt}; it is tried again: ${(err as Error).message}`, {
         txId,

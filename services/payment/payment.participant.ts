@@ -1,7 +1,7 @@
 /**
  * Payment's part in a checkout: a yes vote is an authorized card. The gateway is an outside system, so its prepare has
  * two durable steps with the call between them: the intent, then the answer. An abort in between leaves a debt to
- * void; a commit leaves a debt to capture, and is acknowledged only when that is paid.
+ * void. A commit captures, leaves a debt where that fails, and is acknowledged only when the money is captured.
  */
 import { Settlement, type VoteStore } from "../../actors/participant.ts";
 import type { DecisionReply, PrepareEntry, PrepareReply, TxId } from "../../actors/protocol/messages.ts";
@@ -11,7 +11,7 @@ import type { Votes } from "../../mixins/participant.mixin.ts";
 import { isRival, readSeal, toVoteRecord, txIdSet, type VoteRow } from "../../mixins/vote-rows.ts";
 import type { PaymentRequest } from "./api.ts";
 import type { CardCaller } from "./card-caller.ts";
-import { findIntents, type Intent, recordIntents, settle } from "./payment.repository.ts";
+import { findIntents, findPrepared, type Intent, recordIntents, settle } from "./payment.repository.ts";
 
 type Entry = PrepareEntry<PaymentRequest>;
 
@@ -55,15 +55,28 @@ export function paymentParticipant(db: Database, cards: CardCaller): Votes {
     });
   }
 
+  /**
+   * Captures what is prepared, then writes the outcome, with a debt where the gateway has not captured in time. The
+   * decision is a fact that is brought again until it is acknowledged, and a capture is repeated by its key, so a crash
+   * between the two costs nothing. Acknowledged is only what is captured.
+   */
   async function commit(txIds: TxId[]): Promise<DecisionReply[]> {
-    const replies = await settlement.commit(txIds);
-    return paid(txIds, replies, await cards.capture(doneOf(txIds, replies)));
+    const captured = await cards.capture(await findPrepared(db, txIds));
+    const settled = await settle(db, [...txIds].sort(), "committed", captured);
+    const repeated = txIds.filter((txId) => !settled.has(txId));
+    const answers = await settlement.commit(repeated);
+    const owed = await cards.pay(doneOf(repeated, answers));
+    return txIds.map((txId) => {
+      if (settled.has(txId)) return captured.has(txId) ? "done" : "pending";
+      return owed.has(txId) ? "pending" : (answers[repeated.indexOf(txId)] as DecisionReply);
+    });
   }
 
+  /** The debts to void are durable with the abort, so it is done even while the gateway is away. */
   async function abort(txIds: TxId[]): Promise<DecisionReply[]> {
     const replies = await settlement.abort(txIds);
-    cards.void(doneOf(txIds, replies));
-    return replies; // the debt is durable, so the abort is done even while the gateway is away
+    cards.payLater(doneOf(txIds, replies));
+    return replies;
   }
 
   return {
@@ -81,25 +94,18 @@ const toIntent = ({ txId, hash, budgetMs, request }: Entry): Intent => ({
   ...request,
 });
 
+const NONE: ReadonlySet<TxId> = new Set();
+
 const doneOf = (txIds: TxId[], replies: DecisionReply[]): TxId[] =>
   txIds.filter((_, i) => replies[i] === "done");
-
-/** A commit is acknowledged when the capture is durable; until then it is `pending`. */
-function paid(txIds: TxId[], replies: DecisionReply[], captured: boolean[]): DecisionReply[] {
-  let next = 0;
-  return txIds.map((_, i) => {
-    const reply = replies[i] as DecisionReply;
-    return reply === "done" && !captured[next++] ? "pending" : reply;
-  });
-}
 
 function votes(db: Database): VoteStore<Queryable> {
   return {
     transaction: (work) => db.transaction(work),
     seal: readSeal,
     isConflict: isRival,
-    commit: (txIds) => settle(db, txIds, "committed"),
-    abort: (txIds) => settle(db, txIds, "aborted"),
+    commit: (txIds) => settle(db, txIds, "committed", NONE),
+    abort: (txIds) => settle(db, txIds, "aborted", NONE),
 
     async find(tx, txIds) {
       const { rows } = await tx.query<Omit<VoteRow, "state"> & { state: string }>({

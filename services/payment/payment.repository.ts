@@ -76,20 +76,33 @@ export async function recordAnswers(db: Queryable, answers: Answer[]): Promise<S
   return txIdSet(rows);
 }
 
-/** Commits or aborts, and writes the debt that comes with it. Returns the txIds that changed. */
+export async function findPrepared(db: Queryable, txIds: TxId[]): Promise<TxId[]> {
+  const { rows } = await db.query<{ tx_id: TxId }>({
+    name: "find-prepared",
+    text: "select tx_id from payments where tx_id = any($1::uuid[]) and state = $2",
+    values: [txIds, "prepared"],
+  });
+  return rows.map((row) => row.tx_id);
+}
+
+/** Commits or aborts, and writes the debt that comes with it, except for those that are paid. Returns what changed. */
 export async function settle(
   db: Queryable,
   txIds: TxId[],
   outcome: "committed" | "aborted",
+  paid: ReadonlySet<TxId>,
 ): Promise<Set<TxId>> {
+  if (txIds.length === 0) return new Set();
   const from = outcome === "committed" ? ["prepared"] : ["authorizing", "prepared"];
+  const debt: Debt = outcome === "committed" ? "capture" : "void";
   const { rows } = await db.query<{ tx_id: TxId }>({
     name: `settle-${outcome}`,
     text: `
-      update payments p set state = '${outcome}', debt = '${outcome === "committed" ? "capture" : "void"}'
-      where p.tx_id = any($1::uuid[]) and p.state = any($2::text[])
+      update payments p set state = '${outcome}', debt = s.debt
+      from unnest($1::uuid[], $2::text[]) as s (tx_id, debt)
+      where p.tx_id = s.tx_id and p.state = any($3::text[])
       returning p.tx_id`,
-    values: [txIds, from],
+    values: [txIds, txIds.map((txId) => (paid.has(txId) ? null : debt)), from],
   });
   return txIdSet(rows);
 }
@@ -110,6 +123,16 @@ export async function findDebts(db: Queryable, limit: number): Promise<{ txId: T
     values: [limit],
   });
   return rows.map((row) => ({ txId: row.tx_id, debt: row.debt }));
+}
+
+/** Which of these the gateway still owes us something for. */
+export async function findOwed(db: Queryable, txIds: TxId[]): Promise<{ txId: TxId; debt: Debt }[]> {
+  const { rows } = await db.query<{ tx_id: TxId; debt: Debt | null }>({
+    name: "find-owed",
+    text: "select tx_id, debt from payments where tx_id = any($1::uuid[])",
+    values: [txIds],
+  });
+  return rows.flatMap(({ tx_id, debt }) => (debt ? [{ txId: tx_id, debt }] : []));
 }
 
 /** What an interrupted authorization needs to be asked again. */
