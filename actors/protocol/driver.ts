@@ -18,6 +18,7 @@ export class Drive {
   readonly txId: TxId;
   readonly enlisted: readonly string[];
   readonly #yes = new Set<string>();
+  #isClosed = false;
   readonly refusals: ReportedRefusal[] = [];
   readonly failures: Failure[] = [];
 
@@ -28,7 +29,7 @@ export class Drive {
 
   /** Counts a reply. Replies of strangers, and every one after a participant's first vote, are ignored. */
   receive(participant: string, reply: PrepareReply): void {
-    if (!this.enlisted.includes(participant) || this.#voted(participant)) return;
+    if (this.#isClosed || !this.enlisted.includes(participant) || this.#voted(participant)) return;
     if (reply.kind === "yes") this.#yes.add(participant);
     else if (reply.kind === "no")
       this.refusals.push({ participant, reason: reply.reason, detail: reply.detail });
@@ -36,9 +37,20 @@ export class Drive {
     else this.fail(participant, reply.kind, `${participant} answered ${reply.kind} instead of a vote`);
   }
 
-  /** Notes that a participant gave no vote. An error is not a no. */
+  /** Notes that a participant gave no vote, and the first reason for it. An error is not a no. */
   fail(participant: string, code: string, message: string): void {
+    if (this.#isClosed || this.failures.some((failure) => failure.participant === participant)) return;
     this.failures.push({ participant, code, message });
+  }
+
+  /** Ends the collection. Without a no, whoever has neither voted nor failed is late. What comes afterwards is ignored,
+   *  such as the no of a participant that the abort overtook: it is not why the transaction was aborted. */
+  close(): void {
+    if (!this.refused)
+      for (const participant of this.enlisted)
+        if (!this.#voted(participant))
+          this.fail(participant, "deadline_exceeded", `${participant} did not vote in time`);
+    this.#isClosed = true;
   }
 
   get prepared(): string[] {

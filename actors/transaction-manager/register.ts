@@ -5,7 +5,7 @@
 
 import type { Queryable } from "../../mixins/database.mixin.ts";
 import type { Outcome, TxId } from "../protocol/messages.ts";
-import type { Acknowledgement, Proposal, RegisterPort, UnacknowledgedCommit } from "./transaction-manager.ts";
+import type { Acknowledgement, Proposal, RegisterPort, UnacknowledgedCommit } from "./ports.ts";
 
 /** Managers write in one order, so that they wait for each other but never in a circle. */
 const byTxId = (a: { txId: TxId }, b: { txId: TxId }): number =>
@@ -48,7 +48,11 @@ export function register(db: Queryable): RegisterPort {
     },
 
     async acknowledge(acknowledgements: Acknowledgement[]) {
-      const batch = [...acknowledgements].sort(byTxId);
+      // An UPDATE applies one joined row to each of its rows: what two drivers report of one txId goes in as one.
+      const byId = new Map<TxId, string[]>();
+      for (const { txId, participants } of acknowledgements)
+        byId.set(txId, [...(byId.get(txId) ?? []), ...participants]);
+      const batch = Array.from(byId, ([txId, participants]) => ({ txId, participants })).sort(byTxId);
       // `acknowledged` may name a participant twice, when recovery and a driver both delivered: it is read as a set.
       await db.query({
         name: "acknowledge",

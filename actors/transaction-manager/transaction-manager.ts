@@ -11,49 +11,23 @@ import { ShopError } from "../../lib/errors.ts";
 import type { Mailbox, MailboxOptions } from "../mailbox.ts";
 import { Drive } from "../protocol/driver.ts";
 import type {
-  DecisionReply,
   Inquiry,
   InquiryReply,
   Outcome,
-  PrepareEntry,
   PrepareReply,
   Requests,
   RunResult,
   TxId,
 } from "../protocol/messages.ts";
 import { requestHash } from "../protocol/request-hash.ts";
-
-export interface Proposal {
-  txId: TxId;
-  outcome: Outcome;
-  participants: readonly string[];
-}
-
-export interface Acknowledgement {
-  txId: TxId;
-  participants: string[];
-}
-
-export interface UnacknowledgedCommit {
-  txId: TxId;
-  participants: string[];
-}
-
-export interface RegisterPort {
-  /** INSERT the batch, then read it back: the stored outcomes, `forgotten` where there is none. Repeatable. */
-  decide(proposals: Proposal[]): Promise<(Outcome | "forgotten")[]>;
-  /** The stored outcomes; undefined where nobody has decided, `forgotten` below the watermark. */
-  read(txIds: TxId[]): Promise<(Outcome | "forgotten" | undefined)[]>;
-  acknowledge(acknowledgements: Acknowledgement[]): Promise<void>;
-  /** Commits that some participant has not acknowledged, oldest first, decided more than `ageMs` ago. */
-  unacknowledged(ageMs: number, limit: number): Promise<UnacknowledgedCommit[]>;
-}
-
-export interface ParticipantPort {
-  prepare(participant: string, entries: PrepareEntry[]): Promise<PrepareReply[]>;
-  commit(participant: string, txIds: TxId[]): Promise<DecisionReply[]>;
-  abort(participant: string, txIds: TxId[]): Promise<DecisionReply[]>;
-}
+import {
+  type ParticipantMailboxes,
+  type PrepareMessage,
+  participantMailboxes,
+  REST_MS,
+} from "./participant-mailboxes.ts";
+import { Patience } from "./patience.ts";
+import type { Acknowledgement, ParticipantPort, Proposal, RegisterPort } from "./ports.ts";
 
 export interface ManagerOptions {
   register: RegisterPort;
@@ -78,32 +52,12 @@ export interface RunOptions {
   durableAt: readonly string[];
 }
 
-/** NATS refuses messages over 1 MB, and an order may hold 1,000 lines. */
-const BATCH_BYTES_MAX = 512 * 1024;
 /** How soon a manager asks again after `pending`: a slow card costs ten questions a second at most. */
 const ASK_AGAIN_MS = 100;
 /** Below this wait nobody writes an abort for an inquiry: longer than prepareMs of any caller, so that a live driver
  *  is not overtaken, and short enough that a restart leaves nothing in doubt for 5 s. Liveness only, never safety. */
 export const PRESUME_ABORT_AFTER_MS = 3_500;
-/** What nobody waits for (phase two beyond the order, acknowledgements) goes out in batches this far apart. */
-const REST_MS = 25;
 const BACK_OFF_MS = [20, 50, 100, 250, 500] as const;
-
-interface PrepareMessage {
-  txId: TxId;
-  hash: string;
-  request: unknown;
-  bytes: number;
-  expiresAt: number;
-}
-
-interface ParticipantMailboxes {
-  prepare: Mailbox<PrepareMessage, PrepareReply>;
-  /** For commits that a caller waits for, and for those that nobody does. */
-  commit: Mailbox<TxId, DecisionReply>;
-  commitLater: Mailbox<TxId, DecisionReply>;
-  abort: Mailbox<TxId, DecisionReply>;
-}
 
 export class TransactionManager {
   readonly #options: Required<ManagerOptions>;
@@ -113,8 +67,9 @@ export class TransactionManager {
   readonly #acknowledgements: Mailbox<Acknowledgement, true>;
   /** Transactions this incarnation drives: the answer to an inquiry about them is `pending`. */
   readonly #live = new Set<TxId>();
-  /** Phase two that nobody waits for, until it is acknowledged or given to recovery. */
+  /** Decisions and phase two that nobody waits for, until they are carried out or given to recovery. */
   readonly #unfinished = new Set<Promise<void>>();
+  #isStopping = false;
 
   constructor(options: ManagerOptions) {
     this.#options = {
@@ -146,27 +101,47 @@ export class TransactionManager {
 
   /**
    * Runs one transaction over the enlisted participants (the keys of `requests`, at least one). Mints the txId
-   * itself; must never be retried by a middleware. Answers a value for every outcome; rejects only for a caller's
-   * mistake or `overloaded`, when nothing was done.
+   * itself; must never be retried by a middleware. Answers a value for every outcome, by `answerMs` whoever is silent;
+   * rejects only for a caller's mistake or `overloaded`, when nothing was done.
    */
   async run(requests: Requests, options: RunOptions): Promise<RunResult> {
     const enlisted = Object.keys(requests);
     if (enlisted.length === 0) throw new ShopError("internal_error", "run needs at least one participant");
     const drive = new Drive(this.#options.mint(), enlisted);
+    const { txId } = drive;
     const answerBy = this.#options.now() + options.answerMs;
-    this.#live.add(drive.txId);
+    const patience = new Patience(options.prepareMs, options.answerMs);
+    let isLeftToItself = false;
+    this.#live.add(txId);
     try {
-      await this.#collectVotes(drive, requests, options.prepareMs);
-      const decision = await this.#decide(drive, answerBy);
-      if (decision === "unknown") return { outcome: "unknown", txId: drive.txId, prepared: drive.prepared };
-      if (decision === "abort") {
-        await this.#abort(drive);
-        return { outcome: "abort", txId: drive.txId, refusals: drive.refusals, failures: drive.failures };
+      // Looked at in the same turn of the event loop in which the messages are sent, so nothing comes between.
+      const isRefused = enlisted.every((participant) => this.#isFull(participant));
+      await patience.first(this.#collectVotes(drive, requests, options.prepareMs));
+      if (isRefused)
+        throw new ShopError("overloaded", "Every participant's mailbox is full; try again later.", {
+          retryAfter: 1,
+        });
+      drive.close();
+
+      const deciding = this.#decide(drive, answerBy);
+      const decision = await patience.whole(deciding);
+      if (decision === undefined) {
+        isLeftToItself = true;
+        this.#track(this.#followLate(drive, deciding));
       }
-      const durable = await this.#commit(drive, options.durableAt, answerBy);
-      return { outcome: "commit", txId: drive.txId, durable };
+      if (decision === undefined || decision === "unknown")
+        return { outcome: "unknown", txId, prepared: drive.prepared };
+
+      if (decision === "abort") {
+        await patience.whole(this.#abort(drive));
+        return { outcome: "abort", txId, refusals: drive.refusals, failures: drive.failures };
+      }
+      const { durable, awaited } = this.#commit(drive, options.durableAt, answerBy);
+      await patience.whole(awaited);
+      return { outcome: "commit", txId, durable: [...durable] };
     } finally {
-      this.#live.delete(drive.txId);
+      patience.end();
+      if (!isLeftToItself) this.#live.delete(txId);
     }
   }
 
@@ -198,7 +173,7 @@ export class TransactionManager {
     return commits.length === limit && results.some((acknowledged) => acknowledged > 0);
   }
 
-  /** Resolves at the first no, or when every participant has answered or run out of time. */
+  /** Resolves at the first no, or when every participant has answered or failed. */
   #collectVotes(drive: Drive, requests: Requests, prepareMs: number): Promise<void> {
     const expiresAt = this.#options.now() + prepareMs;
     let missing = drive.enlisted.length;
@@ -243,7 +218,7 @@ export class TransactionManager {
     }
   }
 
-  /** The stored outcome, or `unknown` when the register could not be reached in time. */
+  /** The stored outcome, however long that takes. `unknown` where it is forgotten, or where a stop ends the asking. */
   async #decide(drive: Drive, answerBy: number): Promise<Outcome | "unknown"> {
     const verdict = drive.verdict();
     if (verdict === "abort") return "abort";
@@ -258,48 +233,63 @@ export class TransactionManager {
         return stored === "forgotten" ? "unknown" : stored;
       } catch {
         // The answer is lost, perhaps not the INSERT: repeat both, never only read.
-        const pause = BACK_OFF_MS[Math.min(failures, BACK_OFF_MS.length - 1)] as number;
-        if (this.#options.now() + pause >= answerBy) return "unknown";
-        await this.#options.sleep(pause);
+        await this.#options.sleep(BACK_OFF_MS[Math.min(failures, BACK_OFF_MS.length - 1)] as number);
+        if (this.#isStopping && this.#options.now() >= answerBy) return "unknown";
       }
     }
   }
 
-  /** Commits everywhere; resolves with those of `durableAt` that have, as soon as all have or the time is up. */
-  async #commit(drive: Drive, durableAt: readonly string[], answerBy: number): Promise<string[]> {
+  /** Phase two of a decision that came after the caller's answer. Until it comes, an inquiry is answered `pending`. */
+  async #followLate(drive: Drive, deciding: Promise<Outcome | "unknown">): Promise<void> {
+    try {
+      const decision = await deciding;
+      if (decision === "commit") this.#commit(drive, [], 0);
+      else if (decision === "abort") await this.#abort(drive);
+    } finally {
+      this.#live.delete(drive.txId);
+    }
+  }
+
+  /** Commits everywhere. `awaited` resolves when all of `durableAt` have or are given up; `durable` says who has. */
+  #commit(
+    drive: Drive,
+    durableAt: readonly string[],
+    answerBy: number,
+  ): { durable: Set<string>; awaited: Promise<unknown> } {
     const { now, sleep } = this.#options;
+    const durable = new Set<string>();
     const delivered = drive.enlisted.map(async (participant) => {
-      const awaited = durableAt.includes(participant);
-      let done = await this.#deliverCommit(participant, drive.txId, awaited);
-      for (let failures = 0; !done && awaited; failures++) {
+      const isAwaited = durableAt.includes(participant);
+      let done = await this.#deliverCommit(participant, drive.txId, isAwaited);
+      for (let failures = 0; !done && isAwaited; failures++) {
         const pause = BACK_OFF_MS[Math.min(failures, BACK_OFF_MS.length - 1)] as number;
         if (now() + pause >= answerBy) break;
         await sleep(pause);
-        done = await this.#deliverCommit(participant, drive.txId, awaited);
+        done = await this.#deliverCommit(participant, drive.txId, isAwaited);
       }
+      if (done && isAwaited) durable.add(participant);
       return done ? participant : undefined;
     });
-    this.#finishLater(drive.txId, delivered);
-    const durable = await Promise.all(
-      delivered.filter((_, i) => durableAt.includes(drive.enlisted[i] as string)),
-    );
-    return durable.filter((participant) => participant !== undefined);
+    this.#track(this.#acknowledge(drive.txId, delivered));
+    const awaited = delivered.filter((_, i) => durableAt.includes(drive.enlisted[i] as string));
+    return { durable, awaited: Promise.all(awaited) };
   }
 
-  #finishLater(txId: TxId, delivered: Promise<string | undefined>[]): void {
-    const finished = Promise.all(delivered)
-      .then(async (participants) => {
-        const acknowledged = participants.filter((participant) => participant !== undefined);
-        if (acknowledged.length > 0) await this.#acknowledgements.ask({ txId, participants: acknowledged });
-      })
-      // What could not be marked is found, and driven again, by recovery.
-      .catch(() => undefined)
-      .finally(() => this.#unfinished.delete(finished));
+  async #acknowledge(txId: TxId, delivered: Promise<string | undefined>[]): Promise<void> {
+    const participants = (await Promise.all(delivered)).filter((participant) => participant !== undefined);
+    if (participants.length > 0) await this.#acknowledgements.ask({ txId, participants });
+  }
+
+  /** Keeps work that no caller waits for in sight. What fails of it is found, and driven again, by recovery. */
+  #track(work: Promise<void>): void {
+    const finished = work.catch(() => undefined).finally(() => this.#unfinished.delete(finished));
     this.#unfinished.add(finished);
   }
 
-  /** Resolves when every commit that was under way is acknowledged or given up. Mailboxes must still be open. */
+  /** Before a stop: resolves when every decision and commit under way is carried out or given up. Mailboxes must still
+   *  be open; a register that cannot be reached is asked once more and then left to inquiry and recovery. */
   async settle(): Promise<void> {
+    this.#isStopping = true;
     while (this.#unfinished.size > 0) await Promise.all(this.#unfinished);
   }
 
@@ -333,59 +323,16 @@ export class TransactionManager {
     await Promise.allSettled(told);
   }
 
+  #isFull(participant: string): boolean {
+    return this.#of(participant).prepare.stats.depth >= this.#options.capacity;
+  }
+
   #of(participant: string): ParticipantMailboxes {
     let mailboxes = this.#mailboxes.get(participant);
     if (!mailboxes) {
-      mailboxes = this.#makeMailboxes(participant);
+      mailboxes = participantMailboxes(participant, this.#options);
       this.#mailboxes.set(participant, mailboxes);
     }
     return mailboxes;
-  }
-
-  #makeMailboxes(participant: string): ParticipantMailboxes {
-    const { mailbox, participants, batchMax, capacity, now } = this.#options;
-    const commit = (batch: TxId[]) => participants.commit(participant, batch);
-    return {
-      prepare: mailbox({
-        name: `prepare:${participant}`,
-        capacity,
-        batchMax,
-        batchBytesMax: BATCH_BYTES_MAX,
-        bytesOf: (message) => message.bytes,
-        inFlightMax: 2,
-        behaviour: (batch) => {
-          const at = now();
-          return participants.prepare(
-            participant,
-            batch.map(({ txId, hash, request, expiresAt }) => ({
-              txId,
-              hash,
-              request,
-              budgetMs: expiresAt - at,
-            })),
-          );
-        },
-      }),
-      // Phase two is never refused for want of room: what was promised is carried out.
-      commit: mailbox({
-        name: `commit:${participant}`,
-        capacity: Number.POSITIVE_INFINITY,
-        batchMax,
-        behaviour: commit,
-      }),
-      commitLater: mailbox({
-        name: `commit-later:${participant}`,
-        capacity: Number.POSITIVE_INFINITY,
-        batchMax: batchMax * 2,
-        restMs: REST_MS,
-        behaviour: commit,
-      }),
-      abort: mailbox({
-        name: `abort:${participant}`,
-        capacity: Number.POSITIVE_INFINITY,
-        batchMax,
-        behaviour: (batch) => participants.abort(participant, batch),
-      }),
-    };
   }
 }

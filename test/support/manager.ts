@@ -8,13 +8,9 @@ import type {
   PrepareReply,
   TxId,
 } from "../../actors/protocol/messages.ts";
+import type { ParticipantPort, RegisterPort } from "../../actors/transaction-manager/ports.ts";
 import { register } from "../../actors/transaction-manager/register.ts";
-import {
-  type ParticipantPort,
-  type RegisterPort,
-  type RunOptions,
-  TransactionManager,
-} from "../../actors/transaction-manager/transaction-manager.ts";
+import { type RunOptions, TransactionManager } from "../../actors/transaction-manager/transaction-manager.ts";
 import { newId } from "../../lib/ids.ts";
 import { type Database, openDatabase } from "../../mixins/database.mixin.ts";
 import { cloneDatabases, type TestDatabases } from "../harness/databases.ts";
@@ -89,6 +85,7 @@ export class ManagerBench {
   readonly databases: TestDatabases;
   readonly db: Database;
   readonly url: string;
+  readonly #managers: TransactionManager[] = [];
 
   private constructor(databases: TestDatabases) {
     this.databases = databases;
@@ -101,6 +98,7 @@ export class ManagerBench {
   }
 
   async close(): Promise<void> {
+    await Promise.all(this.#managers.map((manager) => manager.settle()));
     await this.db.close();
     await this.databases.drop();
   }
@@ -149,6 +147,7 @@ export class ManagerBench {
       ...(parts.capacity === undefined ? {} : { capacity: parts.capacity }),
       ...(parts.batchMax === undefined ? {} : { batchMax: parts.batchMax }),
     });
+    this.#managers.push(manager);
     return { manager, participants, of, calls, alarms, mailboxes, register: real };
   }
 

@@ -83,3 +83,26 @@ test("a failure that is followed by the vote does not stand in its way", () => {
   drive.receive("order", YES);
   expect(drive.verdict()).toBe("commit");
 });
+
+test("after the close those who neither voted nor failed are late, and what they send is ignored", () => {
+  const drive = new Drive(TX, ["order", "product", "payment"]);
+  drive.receive("order", YES);
+  drive.fail("product", "unavailable", "gone");
+  drive.close();
+  drive.fail("payment", "REQUEST_TIMEOUT", "much too late");
+  for (const reply of REPLIES) drive.receive("payment", reply);
+  expect(drive.failures.map(({ participant, code }) => [participant, code])).toEqual([
+    ["product", "unavailable"],
+    ["payment", "deadline_exceeded"],
+  ]);
+  expect(drive).toMatchObject({ prepared: ["order"], refused: false });
+  expect(drive.verdict()).toBe("propose-abort");
+});
+
+test("after a no nobody is late: it ended the collection", () => {
+  const drive = new Drive(TX, ["order", "product"]);
+  drive.receive("order", NO);
+  drive.close();
+  expect(drive.failures).toEqual([]);
+  expect(drive.verdict()).toBe("abort");
+});

@@ -179,7 +179,7 @@ describe("acknowledgements", () => {
     }
   });
 
-  test.failing("of one commit by two managers in one batch both count", async () => {
+  test("of one commit by two managers in one batch both count", async () => {
     const txId = await decided();
     await register(bench.db).acknowledge([
       { txId, participants: ["order"] },

@@ -1,0 +1,46 @@
+/**
+ * How long the caller of one run waits: for its first step, and for the whole. One timer serves both, because it is
+ * made for every run and almost never fires; the second limit is set only once the first has passed.
+ */
+export class Patience {
+  #timer: NodeJS.Timeout | undefined;
+  #isFirstOver = false;
+  #isOver = false;
+  #leaveFirst: (() => void) | undefined;
+  #leave: (() => void) | undefined;
+
+  constructor(firstMs: number, wholeMs: number) {
+    const soonerMs = Math.min(firstMs, wholeMs);
+    this.#timer = setTimeout(() => {
+      this.#isFirstOver = true;
+      this.#timer = setTimeout(() => {
+        this.#isOver = true;
+        this.#leave?.();
+      }, wholeMs - soonerMs);
+      this.#leaveFirst?.();
+    }, soonerMs);
+  }
+
+  /** What `work` resolves with, or undefined as soon as the time for the first step is up. */
+  first<Result>(work: Promise<Result>): Promise<Result | undefined> {
+    return new Promise((resolve, reject) => {
+      if (this.#isFirstOver) resolve(undefined);
+      this.#leaveFirst = () => resolve(undefined);
+      work.then(resolve, reject);
+    });
+  }
+
+  /** What `work` resolves with, or undefined as soon as the time for the whole is up. */
+  whole<Result>(work: Promise<Result>): Promise<Result | undefined> {
+    return new Promise((resolve, reject) => {
+      if (this.#isOver) resolve(undefined);
+      this.#leave = () => resolve(undefined);
+      work.then(resolve, reject);
+    });
+  }
+
+  /** Nobody waits any more. */
+  end(): void {
+    clearTimeout(this.#timer);
+  }
+}
