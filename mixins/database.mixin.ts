@@ -95,7 +95,9 @@ export function openDatabase(url: string, poolMax: number = config.databasePoolM
       try {
         await client.query("begin");
         const result = await work(client as unknown as Queryable);
-        await client.query("commit");
+        // After an error that `work` swallowed, the server answers COMMIT with ROLLBACK and no error: nothing is durable.
+        const { command } = await client.query("commit");
+        if (command !== "COMMIT") throw new Error(`COMMIT was answered with ${command}: nothing was stored`);
         return result;
       } catch (err) {
         await client.query("rollback").catch((rollbackError: Error) => {
