@@ -85,7 +85,12 @@ function orders(db: Database): ParticipantStore<OrderRequest, Queryable> {
   return {
     async recordPlainYes(entries) {
       const plain = entries.filter((entry) => entry.request.replaces === undefined);
-      return plain.length === 0 ? new Set() : insertPrepared(db, plain);
+      if (plain.length === 0) return new Set();
+      return insertPrepared(db, plain).catch((err) => {
+        // A deadlock's victim has recorded nothing: the slower way, one by one, repeats itself until it is through.
+        if (isRival(err)) return new Set<TxId>();
+        throw err;
+      });
     },
 
     transaction: (work) => db.transaction(work),
