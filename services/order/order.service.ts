@@ -17,7 +17,15 @@ import { GET_OPENAPI, LIST_OPENAPI, PLACE_OPENAPI } from "./openapi.ts";
 import { orderParticipant } from "./order.participant.ts";
 import { findByKey, findOrder, listOrders, markAnsweredPending } from "./order.repository.ts";
 import { ITEMS, MONEY, mergeItems, type OrderRow, toOrder } from "./order.ts";
-import { type PlacePorts, place } from "./place.ts";
+import {
+  bodyHashOf,
+  keyReused,
+  type PlaceCommand,
+  type Placed,
+  type PlacePorts,
+  place,
+  requestInProgress,
+} from "./place.ts";
 
 interface Meta {
   user: { id: string; roles: string[] };
@@ -59,17 +67,18 @@ const service: ServiceSchema = {
       async handler(ctx: Context<PlaceParams, Meta>): Promise<Order> {
         const { user, idempotencyKey } = ctx.meta;
         const { items, payment, expectedTotal } = ctx.params;
-        const placed = await this.oneAtATime(idempotencyKey && `${user.id} ${idempotencyKey}`, () =>
-          place(
-            {
-              userId: user.id,
-              idempotencyKey,
-              items: mergeItems(items),
-              token: payment.token,
-              expectedTotal,
-            },
-            this.ports(ctx),
-          ),
+        const command: PlaceCommand = {
+          userId: user.id,
+          idempotencyKey,
+          items: mergeItems(items),
+          token: payment.token,
+          expectedTotal,
+        };
+        const bodyHash = bodyHashOf(command);
+        const placed = await this.oneAtATime(
+          idempotencyKey && `${user.id} ${idempotencyKey}`,
+          bodyHash,
+          (): Promise<Placed> => place(command, bodyHash, this.ports(ctx)),
         );
         ctx.meta.$statusCode = placed.status;
         ctx.meta.$location = `/orders/${placed.order.id}`;
@@ -125,22 +134,21 @@ const service: ServiceSchema = {
   },
 
   created() {
-    this.placing = new Set<string>();
+    /** The user's keys that are being placed here, each with the hash of its body. */
+    this.placing = new Map<string, string>();
   },
 
   methods: {
     /** A second request with the same key on this node is answered at once instead of competing for stock and card. */
-    async oneAtATime<Result>(key: string | undefined, work: () => Promise<Result>): Promise<Result> {
+    async oneAtATime<Result>(
+      key: string | undefined,
+      bodyHash: string,
+      work: () => Promise<Result>,
+    ): Promise<Result> {
       if (!key) return work();
-      if (this.placing.has(key))
-        throw new ShopError(
-          "request_in_progress",
-          "An order with this Idempotency-Key is still being placed; ask again.",
-          {
-            retryAfter: 1,
-          },
-        );
-      this.placing.add(key);
+      const running = this.placing.get(key);
+      if (running !== undefined) throw running === bodyHash ? requestInProgress() : keyReused();
+      this.placing.set(key, bodyHash);
       try {
         return await work();
       } finally {

@@ -6,11 +6,11 @@
  * |---|---|
  * | commit, durable at order | 201 |
  * | commit, order not yet | 202, and the order is confirmed a moment later |
- * | abort | 409, 402 or 503: nothing is held, the key is free |
+ * | abort | 409 or 402 for a no, 5xx where votes are missing: nothing is held, the key is free |
  * | unknown, order has voted | 202: the order says pending until it knows |
  * | unknown, order has not voted | 504: the same key gets the truth |
  */
-import type { InquiryReply, Requests, RunResult, TxId } from "../../actors/protocol/messages.ts";
+import type { Failure, InquiryReply, Requests, RunResult, TxId } from "../../actors/protocol/messages.ts";
 import { requestHash } from "../../actors/protocol/request-hash.ts";
 import { ShopError } from "../../lib/errors.ts";
 import type { Money } from "../../lib/money.ts";
@@ -51,8 +51,8 @@ const ANSWER_MS = 4_500;
 /** One more attempt after a stale quote, and one after losing the key to a rival that then failed. */
 const ATTEMPTS_MAX = 3;
 
-export async function place(command: PlaceCommand, ports: PlacePorts): Promise<Placed> {
-  const bodyHash = hashOf(command);
+/** `bodyHash` is that of `command`: the caller compares it, too. */
+export async function place(command: PlaceCommand, bodyHash: string, ports: PlacePorts): Promise<Placed> {
   let replaces: TxId | undefined;
   let quote: Quote | undefined;
   for (let attempt = 1; ; attempt++) {
@@ -120,20 +120,20 @@ async function settleKey(
       state = "committed";
     }
   }
-  if (!sameBody)
-    throw new ShopError(
-      "key_reused",
-      "This Idempotency-Key belongs to an order with another body; use a new key.",
-    );
+  if (!sameBody) throw keyReused();
   if (state === "committed") return { placed: { status: 201, order: { ...held, state }, replayed: true } };
-  throw new ShopError(
+  throw requestInProgress();
+}
+
+export const keyReused = (): ShopError =>
+  new ShopError("key_reused", "This Idempotency-Key belongs to an order with another body; use a new key.");
+
+export const requestInProgress = (): ShopError =>
+  new ShopError(
     "request_in_progress",
     "An order with this Idempotency-Key is still being placed; ask again.",
-    {
-      retryAfter: 1,
-    },
+    { retryAfter: 1 },
   );
-}
 
 /** Prices the items. A remembered price that contradicts `expectedTotal` is looked up before it is held against it. */
 async function price(command: PlaceCommand, ports: PlacePorts): Promise<Quote> {
@@ -165,8 +165,16 @@ async function answerUndecided(
   return { status: state === "committed" ? 201 : 202, order: { ...order, state }, replayed: false };
 }
 
-function failureError(failures: readonly { code: string; message: string }[]): ShopError {
+export function failureError(failures: readonly Failure[]): ShopError {
   const codes = new Set(failures.map((failure) => failure.code));
+  // Answered as "too late" a bug would stay hidden, and its client would repeat the request in vain. The edge logs the
+  // detail and the members of a 500, and shows its client neither.
+  if (codes.size === 1 && codes.has("internal_error"))
+    return new ShopError(
+      "internal_error",
+      `no votes: ${failures.map(({ participant, message }) => `${participant}: ${message}`).join("; ")}`,
+      { failures },
+    );
   if (codes.has("payment_unavailable"))
     return new ShopError(
       "payment_unavailable",
@@ -197,7 +205,7 @@ function failureError(failures: readonly { code: string; message: string }[]): S
 }
 
 /** The canonical body: what the client asked for, in one order of members. */
-const hashOf = ({ items, token, expectedTotal }: PlaceCommand): string =>
+export const bodyHashOf = ({ items, token, expectedTotal }: PlaceCommand): string =>
   requestHash(
     JSON.stringify([
       items.map(({ productId, quantity }) => [productId, quantity]),
