@@ -1,0 +1,178 @@
+/**
+ * Where one drill takes place: a throw-away directory, and the processes that were started in it. close() ends those,
+ * each by its own pid or process group, and the PostgreSQL servers of the drill's data directories, which outlive a
+ * shop that was killed. Nothing else is ever ended, and nothing is started after close() or an interruption.
+ */
+import { type ChildProcess, spawn } from "node:child_process";
+import { once } from "node:events";
+import { closeSync, openSync, readFileSync } from "node:fs";
+import { chmod, mkdtemp, realpath, rm } from "node:fs/promises";
+import { createServer } from "node:net";
+import os from "node:os";
+import path from "node:path";
+import { setTimeout as sleep } from "node:timers/promises";
+import { findPostmaster, isAlive, type Postmaster } from "../../scripts/postgres.record.ts";
+
+export const ROOT = path.resolve(import.meta.dirname, "../..");
+
+// A shop drains for 25 s at most; what is left after this is not worth waiting for in a directory that goes.
+const STOP_MS_MAX = 15_000;
+
+export interface RunOptions {
+  cwd?: string;
+  /** On top of the cleaned environment. */
+  env?: Record<string, string>;
+  /** stdout is piped to the caller; else it joins stderr in the log. */
+  piped?: boolean;
+}
+
+export class Site {
+  readonly directory: string;
+  /** Rejects when the drill is interrupted. */
+  readonly interrupted: Promise<never>;
+  readonly #name: string;
+  readonly #interruption = new AbortController();
+  readonly #children: ChildProcess[] = [];
+  readonly #dataDirs = new Set<string>();
+
+  private constructor(name: string, directory: string) {
+    this.#name = name;
+    this.directory = directory;
+    this.interrupted = new Promise((_, reject) => {
+      const { signal } = this.#interruption;
+      signal.addEventListener("abort", () => reject(signal.reason));
+    });
+    // Without a listener of its own, an interruption during the clean-up would count as unhandled.
+    this.interrupted.catch(() => undefined);
+  }
+
+  static async open(name: string): Promise<Site> {
+    const directory = await realpath(await mkdtemp(path.join(os.tmpdir(), `shop-drill-${name}-`)));
+    // PostgreSQL does not run as root: the user it runs as must be able to pass.
+    await chmod(directory, 0o755);
+    return new Site(name, directory);
+  }
+
+  say(line: string): void {
+    process.stderr.write(`${this.#name}: ${line}\n`);
+  }
+
+  interrupt(reason: Error): void {
+    this.#interruption.abort(reason);
+  }
+
+  async pause(ms: number): Promise<void> {
+    await sleep(ms, undefined, { signal: this.#interruption.signal });
+  }
+
+  path(name: string): string {
+    return path.join(this.directory, name);
+  }
+
+  /** A directory whose PostgreSQL the drill's programs start. */
+  dataDir(name: string): string {
+    const dataDir = this.path(name);
+    this.#dataDirs.add(dataDir);
+    return dataDir;
+  }
+
+  /** Starts a program in a process group of its own; what it says goes to `log`.log in the directory. */
+  run(command: string, args: string[], log: string, { cwd = ROOT, env, piped }: RunOptions = {}) {
+    this.#interruption.signal.throwIfAborted();
+    const fd = openSync(this.path(`${log}.log`), "a");
+    const child = spawn(command, args, {
+      cwd,
+      env: { ...cleanEnvironment(), ...env },
+      stdio: ["ignore", piped ? "pipe" : fd, fd],
+      detached: true,
+    });
+    closeSync(fd);
+    this.#children.push(child);
+    return child;
+  }
+
+  /** The end of a log, for an error message. */
+  tailOf(log: string): string {
+    return readFileSync(this.path(`${log}.log`), "utf8")
+      .trim()
+      .slice(-2_000);
+  }
+
+  async close(): Promise<void> {
+    this.interrupt(new Error("the drill is over"));
+    await Promise.all(this.#children.map(endGroup));
+    for (const dataDir of this.#dataDirs) {
+      const postmaster = findPostmaster(path.join(dataDir, "postgres"));
+      if (postmaster) await endPostmaster(postmaster);
+    }
+    await rm(this.directory, { recursive: true, force: true, maxRetries: 5 });
+  }
+}
+
+export const hasEnded = (child: ChildProcess): boolean =>
+  child.pid === undefined || child.exitCode !== null || child.signalCode !== null;
+
+/** The exit code, or the name of the signal. Rejects where the program could not be started. */
+export async function endOf(child: ChildProcess): Promise<number | string> {
+  if (!hasEnded(child) || child.pid === undefined) await once(child, "exit");
+  return child.signalCode ?? (child.exitCode as number);
+}
+
+/** npm and what it started, together. A group whose leader has been waited for may be somebody else's by now. */
+async function endGroup(child: ChildProcess): Promise<void> {
+  if (hasEnded(child)) return;
+  const ended = once(child, "exit");
+  const tooLate = new AbortController();
+  signalGroup(child, "SIGTERM");
+  await Promise.race([
+    ended,
+    sleep(STOP_MS_MAX, undefined, { signal: tooLate.signal }).catch(() => undefined),
+  ]);
+  tooLate.abort();
+  if (hasEnded(child)) return;
+  signalGroup(child, "SIGKILL");
+  await ended;
+}
+
+function signalGroup(child: ChildProcess, signal: "SIGTERM" | "SIGKILL"): void {
+  try {
+    process.kill(-(child.pid as number), signal);
+  } catch (err) {
+    if ((err as NodeJS.ErrnoException).code !== "ESRCH") throw err;
+  }
+}
+
+/** SIGQUIT: it stops at once, and recovers from its log when it is started again. */
+export async function endPostmaster(postmaster: Postmaster): Promise<void> {
+  const isRunning = () => isAlive({ ...postmaster, handle: "" });
+  for (const signal of ["SIGQUIT", "SIGKILL"] as const) {
+    if (!isRunning()) return;
+    process.kill(postmaster.pid, signal);
+    for (const until = performance.now() + STOP_MS_MAX; isRunning() && performance.now() < until; )
+      await sleep(10);
+  }
+  if (isRunning()) throw new Error(`PostgreSQL (pid ${postmaster.pid}) does not end`);
+}
+
+/** Without whatever would lead a drill to somebody's own shop, or make it run like a test or below npm. */
+function cleanEnvironment(): NodeJS.ProcessEnv {
+  const ours =
+    /^(DATABASE_|ADMIN_|SERVICES$|PORT$|DATA_DIR$|NODE_ENV$|NODEID$|MAILBOX_|BATCH_MAX$|NAMESPACE$|TEST_|JEST_|npm_|INIT_CWD$)/;
+  return Object.fromEntries(Object.entries(process.env).filter(([name]) => !ours.test(name)));
+}
+
+/**
+ * Below the ports that systems give to outgoing connections: a client that knocks at a killed shop's port could be
+ * given that very port, reach itself, and keep the shop from coming back.
+ */
+export async function freePort(): Promise<number> {
+  for (;;) {
+    const port = 20_000 + Math.floor(Math.random() * 10_000);
+    const probe = createServer();
+    const isFree = await new Promise<boolean>((resolve) => {
+      probe.once("error", () => resolve(false));
+      probe.listen(port, () => probe.close(() => resolve(true)));
+    });
+    if (isFree) return port;
+  }
+}
