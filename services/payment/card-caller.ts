@@ -22,17 +22,27 @@ import {
 
 const TIMEOUT_MS = 1_000;
 const CALLS_MAX = 3;
-/** How long a batch waits for its cards: a healthy gateway call is in, a slow one delays nobody else. */
+/** How long a batch waits for its cards to answer: a healthy gateway has, a slow one delays nobody else. */
 const SHORT_WHILE_MS = 10;
+/** How long an answer that is in may take to become durable: longer than any healthy batch. */
+const RECORD_MS = 250;
+const PENDING: PrepareReply = Object.freeze({ kind: "pending" });
 /** How long a commit waits for its captures: nobody waits for it, but what is not captured by then is driven again. */
 const CAPTURE_MS = 500;
 const DEBT_INTERVAL_MS = 1_000;
 const DEBTS_MAX = 200;
 
+interface Authorizing {
+  /** True once the gateway has answered or failed. */
+  readonly answered: Promise<boolean>;
+  /** The vote, once it is durable; never rejects. */
+  readonly reply: Promise<PrepareReply>;
+}
+
 export class CardCaller {
   readonly #gateway: CardGateway;
   readonly #db: Database;
-  readonly #authorizing = new Map<TxId, Promise<PrepareReply>>();
+  readonly #authorizing = new Map<TxId, Authorizing>();
   readonly #paying = new Map<TxId, Promise<boolean>>();
   readonly #answers;
   readonly #payments;
@@ -72,17 +82,23 @@ export class CardCaller {
     supervisor.loop({ name: "card-debts", intervalMs: DEBT_INTERVAL_MS, tick: () => this.#payOldDebts() });
   }
 
-  /** Starts or joins the authorization of each intent, and answers what is decided after a short while. */
+  /**
+   * Starts or joins the authorization of each intent. Those whose card has answered within a short while get their
+   * vote, as soon as it is durable; the others are `pending`.
+   */
   async authorize(intents: Intent[]): Promise<PrepareReply[]> {
-    const calls = intents.map((intent) => {
-      const running = this.#authorizing.get(intent.txId);
-      // A call that was joined has had its short while already.
-      return running ? { reply: running, fresh: false } : { reply: this.#begin(intent), fresh: true };
-    });
+    // A call that was joined has had its short while already.
+    const patienceMs = intents.every((intent) => this.#authorizing.has(intent.txId)) ? 0 : SHORT_WHILE_MS;
+    const calls = intents.map((intent) => this.#authorizing.get(intent.txId) ?? this.#begin(intent));
+    const answered = await decided(
+      calls.map((call) => call.answered),
+      false,
+      patienceMs,
+    );
     return decided(
-      calls.map(({ reply }) => reply.catch(errorReply)),
-      { kind: "pending" },
-      calls.some(({ fresh }) => fresh) ? SHORT_WHILE_MS : 0,
+      calls.map(async (call, i): Promise<PrepareReply> => (answered[i] ? call.reply : PENDING)),
+      PENDING,
+      RECORD_MS,
     );
   }
 
@@ -113,20 +129,29 @@ export class CardCaller {
     this.pay(txIds).catch((err) => this.#alarm(`debts are paid later: ${(err as Error).message}`, {}));
   }
 
-  #begin(intent: Intent): Promise<PrepareReply> {
-    const reply = this.#authorize(intent).finally(() => this.#authorizing.delete(intent.txId));
-    this.#authorizing.set(intent.txId, reply);
-    return reply;
+  #begin(intent: Intent): Authorizing {
+    const asked = this.#ask(intent);
+    const call: Authorizing = {
+      answered: asked.then(
+        () => true,
+        () => true,
+      ),
+      reply: asked
+        .then((authorization) => this.#record(intent.txId, authorization))
+        .catch(errorReply)
+        .finally(() => this.#authorizing.delete(intent.txId)),
+    };
+    this.#authorizing.set(intent.txId, call);
+    return call;
   }
 
-  async #authorize(intent: Intent): Promise<PrepareReply> {
-    const authorization = await this.#ask(intent);
+  async #record(txId: TxId, authorization: Authorization): Promise<PrepareReply> {
     const approved = authorization.kind === "approved";
     const refusal = approved
       ? undefined
       : { reason: "payment_declined", detail: { declineReason: authorization.reason } };
     const recorded = await this.#answers.ask({
-      txId: intent.txId,
+      txId,
       authorizationId: approved ? authorization.authorizationId : undefined,
       refusal,
     });
@@ -158,7 +183,7 @@ export class CardCaller {
 
   async #payOnce(txId: TxId, debt: Debt): Promise<boolean> {
     // A void must not overtake the authorization it lets go of.
-    await this.#authorizing.get(txId)?.catch(() => undefined);
+    await this.#authorizing.get(txId)?.reply;
     if (!(await this.#call(txId, debt))) return false;
     return this.#payments.ask({ txId }).catch((err) => {
       this.#alarm(`a paid debt could not be cleared; it is paid again: ${(err as Error).message}`, { txId });
