@@ -25,7 +25,8 @@ const TURNS = 2;
 interface Phase {
   quickMs: number[];
   slowMs: number[];
-  failed: number;
+  /** Any outcome but 201, by card and answer. */
+  failures: Record<string, number>;
 }
 
 export const slowCard: Drill = {
@@ -42,8 +43,8 @@ export const slowCard: Drill = {
       const phase = (duration: number, runIn: number, slowPerSecond: number) =>
         measure(site, { quick, slow, products, buyers, duration, runIn, slowPerSecond });
       await phase(WARM_UP_SECONDS, 0, SLOW_PER_SECOND);
-      const without: Phase = { quickMs: [], slowMs: [], failed: 0 };
-      const withSlow: Phase = { quickMs: [], slowMs: [], failed: 0 };
+      const without: Phase = { quickMs: [], slowMs: [], failures: {} };
+      const withSlow: Phase = { quickMs: [], slowMs: [], failures: {} };
       for (let turn = 1; turn <= TURNS; turn++)
         for (const [name, slowPerSecond, all] of [
           ["without", 0, without],
@@ -52,16 +53,19 @@ export const slowCard: Drill = {
           const part = await phase(seconds / TURNS, RUN_IN_SECONDS, slowPerSecond);
           all.quickMs.push(...part.quickMs);
           all.slowMs.push(...part.slowMs);
-          all.failed += part.failed;
+          for (const [what, n] of Object.entries(part.failures))
+            all.failures[what] = (all.failures[what] ?? 0) + n;
           site.say(
-            `${name} slow cards, turn ${turn}: p50 ${p(part.quickMs, 0.5)} ms, p99 ${p(part.quickMs, 0.99)} ms of ${part.quickMs.length}; ${part.failed} failed`,
+            `${name} slow cards, turn ${turn}: p50 ${p(part.quickMs, 0.5)} ms, p99 ${p(part.quickMs, 0.99)} ms of ${part.quickMs.length}; failed: ${JSON.stringify(part.failures)}`,
           );
         }
       const report = await shop.audit();
       site.say(auditLine(report));
       await shop.stop();
       const auditOk = report.ok && report.inDoubt === 0;
-      const failed = without.failed + withSlow.failed;
+      const failed = [without, withSlow]
+        .flatMap(({ failures }) => Object.values(failures))
+        .reduce((a, b) => a + b, 0);
       const ratio = Math.round((p(withSlow.quickMs, 0.99) / p(without.quickMs, 0.99)) * 100) / 100;
       return {
         quickPerSecond: QUICK_PER_SECOND,
@@ -75,6 +79,8 @@ export const slowCard: Drill = {
         p99Ratio: ratio,
         slowP50Ms: p(withSlow.slowMs, 0.5),
         failed,
+        failuresWithout: without.failures,
+        failuresWith: withSlow.failures,
         auditOk,
         ok: ratio <= RATIO_MAX && failed === 0 && auditOk,
       };
@@ -105,11 +111,14 @@ interface PhaseOptions {
 /** Ends when every order is answered, so that no slow one reaches into the next phase. */
 async function measure(site: Site, options: PhaseOptions): Promise<Phase> {
   const { quick, slow, products, buyers, duration, runIn, slowPerSecond } = options;
-  const phase: Phase = { quickMs: [], slowMs: [], failed: 0 };
+  const phase: Phase = { quickMs: [], slowMs: [], failures: {} };
   const countFrom = performance.now() + runIn * 1_000;
   const until = countFrom + duration * 1_000;
   const any = <Item>(items: Item[]): Item => items[Math.floor(Math.random() * items.length)] as Item;
 
+  const fail = (what: string) => {
+    phase.failures[what] = (phase.failures[what] ?? 0) + 1;
+  };
   const buy = async (
     customers: Customers,
     customer: Customer,
@@ -117,9 +126,13 @@ async function measure(site: Site, options: PhaseOptions): Promise<Phase> {
     dueAt: number,
     into: number[],
   ) => {
-    const answer = await customers.order({ customer, productId: any(products), card }).catch(() => undefined);
-    if (answer?.status !== 201) phase.failed++;
-    else if (dueAt >= countFrom) into.push(performance.now() - dueAt);
+    try {
+      const { status, body } = await customers.order({ customer, productId: any(products), card });
+      if (status !== 201) fail(`${card}: ${status} ${body.code ?? body.status}`);
+      else if (dueAt >= countFrom) into.push(performance.now() - dueAt);
+    } catch (err) {
+      fail(`${card}: ${(err as Error).message}`);
+    }
   };
 
   // Each connection sends every so often, and its next order when the last one is answered; they begin evenly apart.
