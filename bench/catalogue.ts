@@ -12,7 +12,7 @@ export async function stockUp(client: pg.ClientBase, skus: number, schema: strin
   const ids = Array.from({ length: skus }, () => v7());
   await client.query(
     `with made as (
-       insert into ${schema}.products (id, sku, name, price, currency, on_hand, created_at, updated_at)
+       insert into ${schema}.products (id, sku, name, price, currency, available, created_at, updated_at)
        select id, 'BENCH-' || n, 'Product ' || n, $2, $3, $4, now(), now()
        from unnest($1::uuid[]) with ordinality as p (id, n) returning id
      )

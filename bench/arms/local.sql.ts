@@ -7,8 +7,8 @@
  * Parameters: $1 order id, $2 user, $3 product, $4 quantity, $5 unit price, $6 total, $7 currency, $8 lines (jsonb),
  * $9 request hash, $10 card token, $11 authorization id, $12 time. Each statement takes those it names.
  */
-export const SELL = `update product.products set on_hand = on_hand - $2
-  where id = $1 and on_hand - reserved >= $2 and price = $3 and currency = $4 and deleted_at is null`;
+export const SELL = `update product.products set available = available - $2
+  where id = $1 and available >= $2 and price = $3 and currency = $4 and deleted_at is null`;
 
 export const RECORD_SALE = `insert into product.reservations (tx_id, state, request_hash, product_ids, quantities)
   values ($1, 'committed', $2, array[$3::uuid], array[$4::bigint])`;
@@ -27,8 +27,8 @@ export const RECORD_EVENT = `insert into "order".outbox (type, version, key, pay
 /** All of it as a single statement, the best that hand-written SQL does. */
 export const ONE_STATEMENT = `
   with sold as (
-    update product.products set on_hand = on_hand - $4::bigint
-    where id = $3::uuid and on_hand - reserved >= $4::bigint and price = $5::bigint and currency = $7 and deleted_at is null
+    update product.products set available = available - $4::bigint
+    where id = $3::uuid and available >= $4::bigint and price = $5::bigint and currency = $7 and deleted_at is null
     returning id
   ),
   sale as (

@@ -1,7 +1,7 @@
 /** What an audit says: its types, and how a person reads it. */
 
 export const INVARIANTS = {
-  I1: "stock: adjustments = on hand + sold, 0 <= reserved <= on hand",
+  I1: "stock: adjustments = available + reserved + sold, none below 0",
   I2: "one captured payment per confirmed order, everybody agrees",
   I3: "every confirmed order is complete, every 201 is there",
   I4: "nothing is in doubt for long",

@@ -1,6 +1,7 @@
 /**
  * I1, all in product's own database and therefore exact in one snapshot: what was put in (every adjustment, the first
- * stock included) is on hand or sold, and what is reserved is held by prepared reservations. Deleted products count.
+ * stock included) is available, reserved by prepared orders, or sold. On hand is what is available or reserved; so that
+ * nothing is reserved beyond it, nothing may be available below zero. Deleted products count.
  */
 import type { Snapshot } from "./snapshot.ts";
 
@@ -8,8 +9,7 @@ interface StockRow {
   id: string;
   /** Null where stock moved of a product that does not exist. */
   sku: string | null;
-  on_hand: string;
-  reserved: string;
+  available: string;
   adjusted: string;
   sold: string;
   held: string;
@@ -26,12 +26,12 @@ const UNEXPLAINED = `
   adjusted as (select product_id, sum(delta) as delta from stock_adjustments group by product_id),
   account as (
     select coalesce(p.id, m.product_id, a.product_id) as id, p.sku,
-      coalesce(p.on_hand, 0) as on_hand, coalesce(p.reserved, 0) as reserved,
+      coalesce(p.available, 0) as available,
       coalesce(a.delta, 0) as adjusted, coalesce(m.sold, 0) as sold, coalesce(m.held, 0) as held
     from products p full join moved m on m.product_id = p.id full join adjusted a on a.product_id = coalesce(p.id, m.product_id)
   )
-  select id, sku, on_hand::text, reserved::text, adjusted::text, sold::text, held::text from account
-  where sku is null or adjusted <> on_hand + sold or reserved <> held or reserved < 0 or reserved > on_hand
+  select id, sku, available::text, adjusted::text, sold::text, held::text from account
+  where sku is null or adjusted <> available + held + sold or available < 0 or held < 0
   order by sku, id`;
 
 export async function auditStock(product: Snapshot): Promise<{ checked: number; violations: string[] }> {
@@ -40,8 +40,8 @@ export async function auditStock(product: Snapshot): Promise<{ checked: number; 
   return { checked: count?.checked ?? 0, violations: rows.map(violation) };
 }
 
-function violation({ id, sku, on_hand, reserved, adjusted, sold, held }: StockRow): string {
-  const account = `adjustments ${adjusted}, on hand ${on_hand}, sold ${sold}, reserved ${reserved}, held by prepared orders ${held}`;
+function violation({ id, sku, available, adjusted, sold, held }: StockRow): string {
+  const account = `adjustments ${adjusted}, available ${available}, reserved by prepared orders ${held}, sold ${sold}`;
   return sku === null
     ? `product ${id} does not exist, but its stock moved: ${account}`
     : `SKU ${sku} (${id}): ${account}`;

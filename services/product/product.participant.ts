@@ -1,6 +1,6 @@
 /**
  * Product's part in a checkout: a yes vote is a reservation of stock at the quoted price. Product rows are locked in
- * key order, and no lock outlives its batch: what a prepared order holds is a number in `reserved`, not a lock.
+ * key order, and no lock outlives its batch: what a prepared order holds is off `available`, and no lock.
  */
 import { Participant, type ParticipantStore } from "../../actors/participant.ts";
 import type { PrepareEntry, Refusal, TxId } from "../../actors/protocol/messages.ts";
@@ -101,7 +101,7 @@ function reservations(db: Database): ParticipantStore<ReservationRequest, Querya
       if (taken.length > 0)
         await tx.query({
           name: "hold-stock",
-          text: `update products p set reserved = p.reserved + d.quantity
+          text: `update products p set available = p.available - d.quantity
                  from unnest($1::uuid[], $2::bigint[]) as d (id, quantity) where p.id = d.id`,
           values: [
             taken.map((row) => row.id),
@@ -172,7 +172,7 @@ function reservations(db: Database): ParticipantStore<ReservationRequest, Querya
 async function lockStock(tx: Queryable, productIds: string[]): Promise<Map<string, StockRow>> {
   const { rows } = await tx.query<StockRow & { deleted: boolean }>({
     name: "lock-stock",
-    text: `select id, price, currency, on_hand - reserved as available, deleted_at is not null as deleted from products
+    text: `select id, price, currency, available, deleted_at is not null as deleted from products
            where id = any($1::uuid[]) order by id for no key update`,
     values: [productIds],
   });
@@ -191,7 +191,7 @@ const RESERVE = `
   ),
   stock as materialized (
     select p.id, d.quantity,
-      p.deleted_at is null and p.on_hand - p.reserved >= d.quantity and p.price = d.price and p.currency = d.currency
+      p.deleted_at is null and p.available >= d.quantity and p.price = d.price and p.currency = d.currency
         as fits
     from fresh f
     cross join unnest($5::uuid[], $6::bigint[], $7::bigint[], $8::text[]) as d (product_id, quantity, price, currency)
@@ -205,7 +205,7 @@ const RESERVE = `
       and not exists (select 1 from low, unnest($1::uuid[]) as t (tx_id) where t.tx_id <= low.tx_id) as fits
   ),
   held as (
-    update products p set reserved = p.reserved + s.quantity
+    update products p set available = p.available - s.quantity
     from verdict v, stock s where v.fits and p.id = s.id
   ),
   voted as (
@@ -217,25 +217,24 @@ const RESERVE = `
   )
   select fits from verdict`;
 
-/**
- * Settles prepared reservations. The votes are changed first (an index scan over sorted txIds, so in key order), then
- * the products are locked in key order and changed.
- */
-const settle = (state: "committed" | "aborted", change: string): string => `
-  with settled as (
-    update reservations set state = '${state}' where tx_id = any($1::uuid[]) and state = $2
+// The units are off `available` since the reservation, so a sale changes the vote and nothing else.
+const COMMIT = `
+  update reservations set state = 'committed' where tx_id = any($1::uuid[]) and state = $2 returning tx_id`;
+
+// The votes are changed first (an index scan over sorted txIds, so in key order), then the products are locked in key
+// order and changed.
+const ABORT = `
+  with released as (
+    update reservations set state = 'aborted' where tx_id = any($1::uuid[]) and state = $2
     returning tx_id, product_ids, quantities
   ),
   sum_of as materialized (
     select u.product_id, sum(u.quantity)::bigint as quantity
-    from settled, unnest(settled.product_ids, settled.quantities) as u (product_id, quantity)
+    from released, unnest(released.product_ids, released.quantities) as u (product_id, quantity)
     group by u.product_id
   ),
   stock as materialized (
     select p.id, s.quantity from sum_of s join products p on p.id = s.product_id order by p.id for no key update of p
   ),
-  moved as (update products p set ${change} from stock s where p.id = s.id)
-  select tx_id from settled`;
-
-const COMMIT = settle("committed", "on_hand = p.on_hand - s.quantity, reserved = p.reserved - s.quantity");
-const ABORT = settle("aborted", "reserved = p.reserved - s.quantity");
+  moved as (update products p set available = p.available + s.quantity from stock s where p.id = s.id)
+  select tx_id from released`;

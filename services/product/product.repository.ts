@@ -67,7 +67,7 @@ export async function listProducts(
 ): Promise<ProductRow[]> {
   const descending = filter.sort.startsWith("-");
   const column = SORT_COLUMNS[filter.sort.replace("-", "") as keyof typeof SORT_COLUMNS];
-  const query = sql("products").select(sql.raw(COLUMNS)).whereNull("deleted_at");
+  const query = sql("stocked_products").select(sql.raw(COLUMNS)).whereNull("deleted_at");
   if (filter.q) {
     const pattern = `%${filter.q.replace(/[\\%_]/g, "\\$&")}%`;
     query.where((any) =>
@@ -98,7 +98,7 @@ export function positionOf(row: ProductRow, sort: Sort): unknown[] {
 export async function findProducts(db: Queryable, ids: readonly string[]): Promise<ProductRow[]> {
   const { rows } = await db.query<ProductRow>({
     name: "find-products",
-    text: `select ${COLUMNS} from products where id = any($1::uuid[]) and deleted_at is null`,
+    text: `select ${COLUMNS} from stocked_products where id = any($1::uuid[]) and deleted_at is null`,
     values: [ids],
   });
   return rows;
@@ -113,18 +113,18 @@ export async function insertProducts(
   const { rows } = await db.query<ProductRow>({
     text: `
       with made as (
-        insert into products (id, sku, name, description, price, currency, on_hand, created_at, updated_at)
+        insert into products (id, sku, name, description, price, currency, available, created_at, updated_at)
         select p.id, p.sku, p.name, p.description, p.price, p.currency, p.stock, t.now, t.now
         from unnest($1::uuid[], $2::text[], $3::text[], $4::text[], $5::bigint[], $6::text[], $7::bigint[])
           as p (id, sku, name, description, price, currency, stock),
           (select date_trunc('milliseconds', now()) as now) as t
-        returning ${COLUMNS}
+        returning *, available as on_hand, 0::bigint as reserved
       ),
       recorded as (
         insert into stock_adjustments (product_id, delta, reason, adjusted_by)
-        select id, on_hand, 'first stock', $8 from made where on_hand > 0
+        select id, available, 'first stock', $8 from made where available > 0
       )
-      select * from made`,
+      select ${COLUMNS} from made`,
     values: [
       products.map((product) => product.id),
       products.map((product) => product.sku),
@@ -157,14 +157,15 @@ export function replaceProduct(
     if (expectedVersion !== undefined && expectedVersion !== row.version)
       return { kind: "stale", version: row.version };
     if (fields.stock < row.reserved) return { kind: "reserved", reserved: row.reserved };
-    await recordAdjustment(tx, id, fields.stock - row.on_hand, "replaced by an edit", by);
-    const { rows } = await tx.query<ProductRow>({
-      text: `update products set sku = $2, name = $3, description = $4, price = $5, currency = $6, on_hand = $7,
-               version = version + 1, updated_at = date_trunc('milliseconds', now())
-             where id = $1 returning ${COLUMNS}`,
-      values: [id, fields.sku, fields.name, fields.description, fields.price, fields.currency, fields.stock],
+    const delta = fields.stock - row.on_hand;
+    await recordAdjustment(tx, id, delta, "replaced by an edit", by);
+    await tx.query({
+      text: `update products set sku = $2, name = $3, description = $4, price = $5, currency = $6,
+               available = available + $7, version = version + 1, updated_at = date_trunc('milliseconds', now())
+             where id = $1`,
+      values: [id, fields.sku, fields.name, fields.description, fields.price, fields.currency, delta],
     });
-    return { kind: "done", row: rows[0] as ProductRow };
+    return { kind: "done", row: (await findStocked(tx, id)) as ProductRow };
   });
 }
 
@@ -179,11 +180,11 @@ export function adjustStock(
   return edit(db, id, async (tx, row) => {
     if (row.on_hand + delta < row.reserved) return { kind: "reserved", reserved: row.reserved };
     await recordAdjustment(tx, id, delta, reason, by);
-    const { rows } = await tx.query<ProductRow>({
-      text: `update products set on_hand = on_hand + $2 where id = $1 returning ${COLUMNS}`,
+    await tx.query({
+      text: "update products set available = available + $2 where id = $1",
       values: [id, delta],
     });
-    return { kind: "done", row: rows[0] as ProductRow };
+    return { kind: "done", row: (await findStocked(tx, id)) as ProductRow };
   });
 }
 
@@ -203,17 +204,25 @@ export async function isCatalogueEmpty(db: Queryable): Promise<boolean> {
   return rows[0]?.empty === true;
 }
 
+async function findStocked(tx: Queryable, id: string): Promise<ProductRow | undefined> {
+  const { rows } = await tx.query<ProductRow>({
+    text: `select ${COLUMNS} from stocked_products where id = $1 and deleted_at is null`,
+    values: [id],
+  });
+  return rows[0];
+}
+
+/** Locks the product, so that nothing is reserved or released meanwhile; then looks at it in a statement of its own,
+ *  which sees what was reserved before the lock was had. */
 function edit(
   db: Database,
   id: string,
   change: (tx: Queryable, row: ProductRow) => Promise<EditResult>,
 ): Promise<EditResult> {
   return db.transaction(async (tx) => {
-    const { rows } = await tx.query<ProductRow>({
-      text: `select ${COLUMNS} from products where id = $1 and deleted_at is null for no key update`,
-      values: [id],
-    });
-    return rows[0] ? change(tx, rows[0]) : { kind: "gone" };
+    await tx.query({ text: "select 1 from products where id = $1 for no key update", values: [id] });
+    const row = await findStocked(tx, id);
+    return row ? change(tx, row) : { kind: "gone" };
   });
 }
 

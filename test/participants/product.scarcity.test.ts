@@ -24,7 +24,7 @@ const stockOf = async (
   db = bench.db,
 ): Promise<{ on_hand: number; reserved: number }[]> => {
   const { rows } = await db.query<{ on_hand: number; reserved: number }>({
-    text: "select on_hand::float8, reserved::float8 from products where id = any($1::uuid[]) order by id",
+    text: "select on_hand::float8, reserved::float8 from stocked_products where id = any($1::uuid[]) order by id",
     values: [ids],
   });
   return rows;
@@ -243,8 +243,8 @@ test("a batch that is the victim of a real deadlock is repeated: yes, reserved o
   }
 });
 
-// The duplicate locks its products, then meets the row that the commit is changing; the commit waits for the products.
-test("a duplicate prepare beside the commit of its transaction meets no deadlock", async () => {
+// A duplicate that locked its products first would meet the row that the abort is changing, which waits for the products.
+test("a duplicate prepare beside the abort of its transaction meets no deadlock", async () => {
   const [one, other] = [await bench.replica(), await bench.replica()];
   const [a, b] = (await addProducts(bench.db, 2, 10)) as [string, string];
   const sold = entryOf(reservation([a, 1], [b, 1]));
@@ -261,22 +261,22 @@ test("a duplicate prepare beside the commit of its transaction meets no deadlock
     await rival.query("begin");
     await rival.query("select 1 from products where id = $1 for update", [b]);
     const duplicate = one.votes([sold]);
-    // Where the duplicate is answered from its row it waits for nobody, and the commit waits for the rival alone.
+    // Where the duplicate is answered from its row it waits for nobody, and the abort waits for the rival alone.
     const answered = duplicate.then(() => true);
     await until(
       "the duplicate waits, or is answered",
       async () => (await waiting()) > 0 || (await Promise.race([answered, false])),
     );
     const before = await waiting();
-    const committing = other.commit(sold.txId);
-    await until("the commit waits", async () => (await waiting()) > before);
+    const aborting = other.abort(sold.txId);
+    await until("the abort waits", async () => (await waiting()) > before);
     await rival.query("rollback");
     expect(await duplicate).toEqual([{ kind: "yes" }]);
-    expect(await committing).toEqual(["done"]);
+    expect(await aborting).toEqual(["done"]);
     expect([...one.db.deadlocks, ...other.db.deadlocks]).toEqual([]);
     expect(await stockOf([a, b])).toEqual([
-      { on_hand: 9, reserved: 0 },
-      { on_hand: 9, reserved: 0 },
+      { on_hand: 10, reserved: 0 },
+      { on_hand: 10, reserved: 0 },
     ]);
   } finally {
     await rival.end();

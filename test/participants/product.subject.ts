@@ -41,7 +41,7 @@ export const product: Subject = {
     const line = (quantity: number) => ({ productId: ids[0], quantity, unitPrice: PRICE });
     const sum = async (expression: string): Promise<number> => {
       const { rows } = await db.query<{ n: number }>({
-        text: `select (sum(${expression}) / 2)::float8 as n from products where id = any($1::uuid[])`,
+        text: `select (sum(${expression}) / 2)::float8 as n from stocked_products where id = any($1::uuid[])`,
         values: [ids],
       });
       return rows[0]?.n as number;

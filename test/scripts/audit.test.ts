@@ -109,13 +109,17 @@ test("a shop at rest is clean, down to the last row", async () => {
 
 describe("I1 fails when", () => {
   test.each([
-    ["a unit appears", "products", "update products set on_hand = on_hand + 1 where sku = 'RED'"],
+    ["a unit appears", "products", "update products set available = available + 1 where sku = 'RED'"],
     [
       "a unit of a deleted product is gone",
       "products",
-      "update products set on_hand = on_hand - 1 where sku = 'BLUE'",
+      "update products set available = available - 1 where sku = 'BLUE'",
     ],
-    ["a unit stays reserved for nobody", "products", "update products set reserved = 1 where sku = 'RED'"],
+    [
+      "a unit is held that nobody took off what is available",
+      "reservations",
+      "insert into reservations (tx_id, state, product_ids, quantities) select gen_random_uuid(), 'prepared', array[id], array[1] from products where sku = 'RED'",
+    ],
     [
       "an adjustment is lost",
       "stock_adjustments",

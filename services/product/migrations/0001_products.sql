@@ -1,4 +1,5 @@
--- The catalogue with its stock. `on_hand` is what lies in the warehouse, `reserved` what prepared orders hold of it.
+-- The catalogue with its stock. `available` is what may still be promised: a reservation takes it off, a release gives it
+-- back, and a sale leaves it alone, so that committing an order touches no product.
 -- Sku is unique among what is sold; a deleted product stays, because prepared orders still commit against it.
 -- Half-full pages let stock change in place, without touching the indexes.
 create table products (
@@ -8,8 +9,7 @@ create table products (
   description text not null default '',
   price bigint not null check (price between 1 and 90000000),
   currency char(3) not null,
-  on_hand bigint not null check (on_hand >= 0),
-  reserved bigint not null default 0 check (reserved >= 0 and reserved <= on_hand),
+  available bigint not null check (available >= 0),
   version integer not null default 1,
   created_at timestamptz not null,
   updated_at timestamptz not null,
@@ -45,6 +45,16 @@ create table reservations (
   voted_at timestamptz not null default now()
 ) with (fillfactor = 80);
 create index reservations_in_doubt on reservations (tx_id) where state = 'prepared';
+
+-- Products as people see them: `reserved` is what prepared orders hold, `on_hand` what lies in the warehouse.
+create view stocked_products as
+select p.*, held.quantity as reserved, p.available + held.quantity as on_hand
+from products p
+cross join lateral (
+  select coalesce(sum(u.quantity), 0)::bigint as quantity
+  from reservations r, unnest(r.product_ids, r.quantities) as u (product_id, quantity)
+  where r.state = 'prepared' and u.product_id = p.id
+) as held;
 
 -- At or below the seal no vote may be recorded any more (garbage rule). One row.
 create table seal (
