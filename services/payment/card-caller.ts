@@ -23,7 +23,7 @@ import {
 const TIMEOUT_MS = 1_000;
 const CALLS_MAX = 3;
 /** How long a batch waits for its cards to answer: a healthy gateway has, a slow one delays nobody else. */
-const SHORT_WHILE_MS = 10;
+const SHORT_WHILE_MS = 5;
 /** How long an answer that is in may take to become durable: longer than any healthy batch. */
 const RECORD_MS = 250;
 const PENDING: PrepareReply = Object.freeze({ kind: "pending" });
@@ -37,6 +37,7 @@ interface Authorizing {
   readonly answered: Promise<boolean>;
   /** The vote, once it is durable; never rejects. */
   readonly reply: Promise<PrepareReply>;
+  readonly hash: string;
 }
 
 export class CardCaller {
@@ -102,6 +103,16 @@ export class CardCaller {
     );
   }
 
+  /**
+   * `pending` for a transaction whose card is being asked right now, undefined where none is. It is the answer to a
+   * manager that asks again, and costs no statement; the vote follows once it is durable.
+   */
+  ongoing(txId: TxId, hash: string): PrepareReply | undefined {
+    const call = this.#authorizing.get(txId);
+    if (!call) return undefined;
+    return call.hash === hash ? PENDING : { kind: "conflict" };
+  }
+
   /** Captures by key; returns those captured in time. Writes nothing down. */
   async capture(txIds: TxId[]): Promise<Set<TxId>> {
     const captured = await decided(
@@ -132,6 +143,7 @@ export class CardCaller {
   #begin(intent: Intent): Authorizing {
     const asked = this.#ask(intent);
     const call: Authorizing = {
+      hash: intent.hash,
       answered: asked.then(
         () => true,
         () => true,
@@ -160,10 +172,15 @@ export class CardCaller {
     return refusal ? { kind: "no", ...refusal } : { kind: "yes" };
   }
 
+  /** No answer is lost: a call that is repeated goes on, and whichever of them answers first counts. */
   async #ask({ txId, amount, currency, token }: Intent): Promise<Authorization> {
+    const running = new Set<Promise<Authorization>>();
     for (let calls = 1; ; calls++) {
+      const call = this.#gateway.authorize({ key: txId, amount, currency, token });
+      running.add(call);
+      call.catch(() => running.delete(call)); // a failure has been heard once, below, and must not be heard again
       try {
-        return await within(TIMEOUT_MS, this.#gateway.authorize({ key: txId, amount, currency, token }));
+        return await within(TIMEOUT_MS, Promise.race(running));
       } catch (err) {
         if (isError(err, "payment_unavailable") || calls === CALLS_MAX) throw err;
         const known = await within(TIMEOUT_MS, this.#gateway.lookup(txId)).catch(() => undefined);

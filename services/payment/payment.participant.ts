@@ -23,7 +23,14 @@ export function paymentParticipant(db: Database, cards: CardCaller): Votes {
   async function prepare(entries: Entry[]): Promise<PrepareReply[]> {
     const replies = new Map<TxId, PrepareReply>();
     const firsts = new Map(entries.toReversed().map((entry) => [entry.txId, entry]));
-    const unique = [...firsts.values()].sort((a, b) => (a.txId < b.txId ? -1 : 1));
+    for (const { txId, hash } of firsts.values()) {
+      const ongoing = cards.ongoing(txId, hash);
+      if (ongoing) replies.set(txId, ongoing);
+    }
+    const unique = [...firsts.values()]
+      .filter(({ txId }) => !replies.has(txId))
+      .sort((a, b) => (a.txId < b.txId ? -1 : 1));
+    if (unique.length === 0) return entries.map(({ txId }) => replies.get(txId) as PrepareReply);
     const intents = unique.map(toIntent);
     const fresh = await recordIntents(db, intents);
     const waiting = intents.filter((intent) => fresh.has(intent.txId) && !intent.refusal);
