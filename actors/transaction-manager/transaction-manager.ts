@@ -52,8 +52,8 @@ export interface RunOptions {
   durableAt: readonly string[];
 }
 
-/** How soon a manager asks again after `pending`: a slow card costs ten questions a second at most. */
-const ASK_AGAIN_MS = 100;
+/** How soon a manager asks again after `pending`: soon at first, then four times a second per slow card. */
+const ASK_AGAIN_MS = [50, 100, 250] as const;
 /** Below this wait nobody writes an abort for an inquiry: longer than prepareMs of any caller, so that a live driver
  *  is not overtaken, and short enough that a restart leaves nothing in doubt for 5 s. Liveness only, never safety. */
 export const PRESUME_ABORT_AFTER_MS = 3_500;
@@ -203,13 +203,15 @@ export class TransactionManager {
   /** Asks for a vote until there is one or the time is up. Repeating a prepare is safe: the recorded vote answers. */
   async #prepare(participant: string, message: PrepareMessage): Promise<PrepareReply> {
     const { now, sleep } = this.#options;
-    for (let failures = 0; ; ) {
+    for (let failures = 0, asked = 0; ; ) {
       try {
         const reply = await this.#of(participant).prepare.ask(message, message.expiresAt - now());
         if (reply.kind === "error" && reply.code === "unavailable")
           throw new ShopError("unavailable", reply.message);
-        if (reply.kind !== "pending" || now() + ASK_AGAIN_MS >= message.expiresAt) return reply;
-        await sleep(ASK_AGAIN_MS);
+        if (reply.kind !== "pending") return reply;
+        const pause = ASK_AGAIN_MS[Math.min(asked++, ASK_AGAIN_MS.length - 1)] as number;
+        if (now() + pause >= message.expiresAt) return reply;
+        await sleep(pause);
       } catch (err) {
         const pause = BACK_OFF_MS[failures++] ?? Number.POSITIVE_INFINITY;
         if ((err as ShopError).type !== "unavailable" || now() + pause >= message.expiresAt) throw err;

@@ -23,7 +23,7 @@ import {
 const TIMEOUT_MS = 1_000;
 const CALLS_MAX = 3;
 /** How long a batch waits for its cards to answer: a healthy gateway has, a slow one delays nobody else. */
-const SHORT_WHILE_MS = 5;
+const SHORT_WHILE_MS = 2;
 /** How long an answer that is in may take to become durable: longer than any healthy batch. */
 const RECORD_MS = 250;
 const PENDING: PrepareReply = Object.freeze({ kind: "pending" });
