@@ -95,6 +95,28 @@ export function positionOf(row: ProductRow, sort: Sort): unknown[] {
   return [key === "name" ? row.name : key === "price" ? row.price : row.created_at.toISOString(), row.id];
 }
 
+/** What pricing an order needs of a product; its stock is not among it. */
+export type PricedProduct = Pick<ProductRow, "id" | "sku" | "name" | "price" | "currency">;
+
+export async function findPrices(db: Queryable, ids: readonly string[]): Promise<PricedProduct[]> {
+  const { rows } = await db.query<PricedProduct>({
+    name: "find-prices",
+    text: "select id, sku, name, price, currency from products where id = any($1::uuid[]) and deleted_at is null",
+    values: [ids],
+  });
+  return rows;
+}
+
+/** The prices of up to `limit` products, the newest first. */
+export async function listPrices(db: Queryable, limit: number): Promise<PricedProduct[]> {
+  const { rows } = await db.query<PricedProduct>({
+    text: `select id, sku, name, price, currency from products where deleted_at is null
+           order by created_at desc, id desc limit $1`,
+    values: [limit],
+  });
+  return rows;
+}
+
 export async function findProducts(db: Queryable, ids: readonly string[]): Promise<ProductRow[]> {
   const { rows } = await db.query<ProductRow>({
     name: "find-products",

@@ -271,6 +271,7 @@ const service: ServiceSchema = {
       );
       this.logger.info(`seeded the empty catalogue with ${DEMO_PRODUCTS.length} demo products`);
     }
+    await this.quotes.warm();
   },
 
   methods: {
