@@ -30,7 +30,6 @@ export interface Database extends Queryable {
   /** Runs `work` on one connection between BEGIN and COMMIT (READ COMMITTED); any throw rolls back. */
   transaction<Result>(work: (tx: Queryable) => Promise<Result>): Promise<Result>;
   close(): Promise<void>;
-  readonly waiting: number;
 }
 
 /** Builds SQL whose shape depends on the request (sorting, filters); run it with `db.query(nativeOf(query))`. */
@@ -109,9 +108,6 @@ export function openDatabase(url: string, poolMax: number = config.databasePoolM
       }
     },
     close: () => pool.end(),
-    get waiting() {
-      return pool.waitingCount;
-    },
   };
 }
 

@@ -13,7 +13,7 @@ import { findPrices, listPrices, type PricedProduct } from "./product.repository
 
 /** About 300 bytes each: 15 MB at most. */
 const REMEMBERED_MAX = 50_000;
-/** Read at the start, in about 20 ms. */
+/** Read in one query at the start, which it must not hold up; the rest is looked up when it is ordered. */
 const WARM_MAX = 10_000;
 /** How long an edit on another node may go unnoticed here; each order that meets it is priced twice. */
 const REMEMBERED_MS = 60_000;

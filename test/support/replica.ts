@@ -60,9 +60,6 @@ export function faulty(url: string, poolMax = 8): FaultyDatabase {
         "transaction",
       ),
     close: () => real.close(),
-    get waiting() {
-      return real.waiting;
-    },
   };
   return db;
 }

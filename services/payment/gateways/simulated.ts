@@ -6,20 +6,11 @@ import { setTimeout as sleep } from "node:timers/promises";
 import { ShopError } from "../../../lib/errors.ts";
 import type { Authorization, AuthorizeRequest, CardGateway } from "../gateway.ts";
 
-/** tok_ok approves, tok_slow after 2 s; tok_timeout authorizes and never says so; tok_error is an outage; all else declines. */
-export const TOKENS = [
-  "tok_ok",
-  "tok_declined",
-  "tok_insufficient_funds",
-  "tok_slow",
-  "tok_timeout",
-  "tok_error",
-] as const;
-
 const SLOW_MS = 2_000;
 /** What the gateway remembers of recent keys; enough for its own repeats, bounded for long runs. */
 const REMEMBERED_MAX = 10_000;
 
+/** tok_ok approves, tok_slow after 2 s; tok_timeout authorizes and never says so; tok_error is an outage; all else declines. */
 export function simulatedGateway(): CardGateway {
   const authorizations = new Map<string, Authorization>();
   const voided = new Set<string>();
