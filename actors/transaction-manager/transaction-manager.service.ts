@@ -15,12 +15,17 @@ import type {
   PrepareReply,
   Requests,
   RunResult,
+  TxId,
 } from "../protocol/messages.ts";
+import { Garbage, type GarbageState } from "./garbage.ts";
+import type { ParticipantPort } from "./ports.ts";
 import { register } from "./register.ts";
 import { type RunOptions, TransactionManager } from "./transaction-manager.ts";
 
 /** A commit that is older than this and not acknowledged has lost its driver, or its driver is slow. */
 const RECOVERY_AGE_MS = 2_000;
+/** Nobody waits for it; with something to delete it goes on at its own pace. */
+const GARBAGE_INTERVAL_MS = 10_000;
 /** Longer than any healthy batch; a participant that answers later is asked again. */
 const PARTICIPANT_TIMEOUT_MS = 3_000;
 
@@ -38,6 +43,16 @@ const service: ServiceSchema = {
       },
     },
 
+    // For operators: how far garbage collection has come here, and what holds it up.
+    garbage: {
+      visibility: "public",
+      idempotent: true,
+      params: {},
+      handler(): GarbageState {
+        return this.garbage.state;
+      },
+    },
+
     outcome: {
       visibility: "public",
       idempotent: true,
@@ -51,14 +66,19 @@ const service: ServiceSchema = {
   async started() {
     const { broker } = this;
     const timeout = { timeout: PARTICIPANT_TIMEOUT_MS };
+    const decisions = register(this.db);
+    const participants: ParticipantPort = {
+      prepare: (name, entries): Promise<PrepareReply[]> =>
+        broker.call(`${name}.prepare`, { entries }, timeout),
+      commit: (name, txIds): Promise<DecisionReply[]> => broker.call(`${name}.commit`, { txIds }, timeout),
+      abort: (name, txIds): Promise<DecisionReply[]> => broker.call(`${name}.abort`, { txIds }, timeout),
+      raiseSeal: (name, upTo): Promise<TxId> => broker.call(`${name}.raiseSeal`, { upTo }, timeout),
+      prune: (name, watermark, limit): Promise<number> =>
+        broker.call(`${name}.prune`, { watermark, limit }, timeout),
+    };
     const manager = new TransactionManager({
-      register: register(this.db),
-      participants: {
-        prepare: (name, entries): Promise<PrepareReply[]> =>
-          broker.call(`${name}.prepare`, { entries }, timeout),
-        commit: (name, txIds): Promise<DecisionReply[]> => broker.call(`${name}.commit`, { txIds }, timeout),
-        abort: (name, txIds): Promise<DecisionReply[]> => broker.call(`${name}.abort`, { txIds }, timeout),
-      },
+      register: decisions,
+      participants,
       mailbox: (options) => this.supervisor.mailbox(options),
       mint: newId,
       alarm: (message, detail) => this.logger.error(`needs an operator: ${message}`, detail),
@@ -70,6 +90,19 @@ const service: ServiceSchema = {
       name: "recovery",
       intervalMs: 1_000,
       tick: () => manager.recover(RECOVERY_AGE_MS),
+    });
+    const garbage = new Garbage({
+      register: decisions,
+      participants,
+      retentionMs: config.decisionRetentionHours * 3_600_000,
+      learn: (watermark) => manager.learn(watermark),
+      warn: (message, detail) => this.logger.warn(message, detail),
+    });
+    this.garbage = garbage;
+    this.supervisor.loop({
+      name: "garbage",
+      intervalMs: GARBAGE_INTERVAL_MS,
+      tick: () => garbage.tick(),
     });
   },
 

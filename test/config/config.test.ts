@@ -39,8 +39,9 @@ describe("the configuration", () => {
         BCRYPT_COST: "3",
         MAILBOX_CAPACITY: "0",
         BATCH_MAX: "2.5",
+        DECISION_RETENTION_HOURS: "-1",
       });
-    expect(load).toThrow(/11 fault\(s\)/);
+    expect(load).toThrow(/12 fault\(s\)/);
     for (const fault of [
       /PORT=80000/,
       /SERVICES names cart/,
@@ -53,6 +54,7 @@ describe("the configuration", () => {
       /BCRYPT_COST=3/,
       /MAILBOX_CAPACITY=0/,
       /BATCH_MAX=2\.5/,
+      /DECISION_RETENTION_HOURS=-1/,
     ])
       expect(load).toThrow(fault);
   });
