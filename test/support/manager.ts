@@ -168,7 +168,7 @@ export class ManagerBench {
       ...(parts.batchMax === undefined ? {} : { batchMax: parts.batchMax }),
     });
     this.#managers.push(manager);
-    return { manager, participants, of, calls, alarms, mailboxes, register: real };
+    return { manager, participants, of, calls, alarms, mailboxes, port, register: real };
   }
 
   async stored(txId: TxId): Promise<Outcome | undefined> {
