@@ -1,5 +1,6 @@
 /** Garbage collection by the managers: how far the watermark may come, and what becomes of those it has passed. */
 import { afterEach, beforeEach, describe, expect, test } from "@jest/globals";
+import { realClock } from "../../../actors/clock.ts";
 import type { TxId } from "../../../actors/protocol/messages.ts";
 import { Garbage } from "../../../actors/transaction-manager/garbage.ts";
 import { register } from "../../../actors/transaction-manager/register.ts";
@@ -27,6 +28,7 @@ function collector(parts: ManagerParts & { retentionMs?: number } = {}) {
     retentionMs: parts.retentionMs ?? 0,
     learn: (watermark) => made.manager.learn(watermark),
     warn: (message) => warnings.push(message),
+    clock: { ...realClock, sleep: async () => undefined }, // no rests
   });
   const collect = async () => {
     while (await garbage.tick());
