@@ -62,6 +62,8 @@ interface Terms {
   durableAt: readonly string[];
 }
 
+/** A second txId is above every seal there was when it was minted; one more, because seals go on being raised. */
+const ATTEMPTS_MAX = 3;
 /** How soon a manager asks again after `pending`: soon at first, then four times a second per slow card. */
 const ASK_AGAIN_MS = [50, 100, 250] as const;
 /** Below this wait nobody writes an abort for an inquiry: longer than prepareMs of any caller, so that a live driver
@@ -139,9 +141,9 @@ export class TransactionManager {
         const limits = await terms.patience.whole(this.#options.register.limits().catch(() => undefined));
         if (limits) this.learn(limits.highest);
         // Where all have sealed it, nobody has a record of it or can make one, and no commit was proposed here: as if it
-        // had never been. Once is enough, because the next one is above every seal there is.
+        // had never been.
         if (!limits || !drive.isForgotten || result.outcome === "commit") return result;
-        if (attempt === 2 || clock.now() >= terms.prepareBy) return result;
+        if (attempt === ATTEMPTS_MAX || clock.now() >= terms.prepareBy) return result;
       }
     } finally {
       terms.patience.end();

@@ -3,6 +3,7 @@ import { afterAll, afterEach, beforeAll, describe, expect, test } from "@jest/gl
 import pg from "pg";
 import type { PrepareEntry, PrepareReply, TxId } from "../../actors/protocol/messages.ts";
 import { newId } from "../../lib/ids.ts";
+import { holdSteadily } from "../support/holders.ts";
 import { seeded } from "../support/random.ts";
 import { entryOf, type Replica } from "../support/replica.ts";
 import { gate, until } from "../support/until.ts";
@@ -104,24 +105,39 @@ export function describeGarbage(subject: Subject): void {
       }
     });
 
+    test("that waits for a prepare under way sees the vote it recorded", async () => {
+      const replica = await bench.replica();
+      const before = await replica.raiseSeal(newId());
+      const preparing = await rival();
+      try {
+        const [txId, upTo] = [newId(), newId()] as const;
+        await preparing.query("begin; select tx_id from seal for share");
+        await preparing.query(
+          `insert into ${subject.table} (${subject.key}, state) values ($1, 'prepared')`,
+          [txId],
+        );
+        const raising = replica.raiseSeal(upTo);
+        await until("the raising waits", isSomeoneWaiting);
+        await preparing.query("commit");
+        expect(await raising).toBe(before);
+        await replica.abort(txId);
+        await sealed(replica, upTo);
+      } finally {
+        await preparing.end();
+      }
+    });
+
     test("is raised although somebody holds it at every moment", async () => {
       const replica = await bench.replica();
-      let isOver = false;
-      const holders = await Promise.all([1, 2, 3, 4].map(rival));
-      const holding = holders.map(async (holder, i) => {
-        await holder.query(`select pg_sleep(0.005 * ${i})`);
-        while (!isOver)
-          await holder.query("begin; select tx_id from seal for share; select pg_sleep(0.02); commit");
-      });
+      const holders = await holdSteadily(bench.url, "seal");
       try {
-        for (let round = 0; round < 10; round++) {
+        for (let round = 0; round < 5; round++) {
           const upTo = newId();
           expect(await replica.raiseSeal(upTo)).toBe(upTo);
         }
+        expect(holders.isHolding).toBe(true);
       } finally {
-        isOver = true;
-        await Promise.all(holding);
-        await Promise.all(holders.map((holder) => holder.end()));
+        await holders.stop();
       }
     });
 
@@ -145,6 +161,18 @@ export function describeGarbage(subject: Subject): void {
       } finally {
         await raiser.end();
       }
+    });
+
+    test("raised while an abort is under way: no tombstone is left below it", async () => {
+      const [replica, other] = await Promise.all([bench.replica(), bench.replica()]);
+      const [txId, upTo] = [newId(), newId()] as const;
+      replica.db.around = async (run, name) => {
+        if (name.startsWith("tombstone")) expect(await other.raiseSeal(upTo)).toBe(upTo);
+        return run();
+      };
+      expect(await replica.abort(txId)).toEqual(["forgotten"]);
+      expect(await bench.state(txId)).toBeUndefined();
+      expect(await replica.raiseSeal(upTo)).toBe(upTo);
     });
 
     test("raised beside live prepares never passes a vote in doubt", async () => {
@@ -197,6 +225,7 @@ export function describeGarbage(subject: Subject): void {
       const old = await finished(replica);
       const young = await finished(replica);
       await sealed(replica, old.upTo);
+      await bench.snapshot(); // what payment owes is paid
       const balances = [await bench.world.held(), await bench.world.sold()];
       await replica.prune(old.upTo);
       expect(await replica.prune(old.upTo)).toBe(0);

@@ -40,6 +40,7 @@ export class MemoryParticipant {
         if (state) return { kind: "yes" };
         if (entry.txId <= this.seal) return { kind: "forgotten" };
         const reply = await this.vote(entry);
+        if (entry.txId <= this.seal) return { kind: "forgotten" };
         if (reply.kind === "yes" && !this.states.has(entry.txId)) this.states.set(entry.txId, "prepared");
         if (reply.kind === "no") this.states.set(entry.txId, "aborted");
         return reply;
