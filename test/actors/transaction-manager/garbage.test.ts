@@ -252,7 +252,7 @@ describe("a manager whose clock is behind", () => {
       return next > floor ? (slow.shift() as TxId) : newId(floor);
     };
     const behind = collector({ participants, mint });
-    await behind.manager.run(REQUESTS, RUN); // enrols, and learns that there is no watermark yet
+    await bought(behind); // enrols, and learns that there is no watermark yet
     expect(await ahead.collect()).toBe(watermark);
 
     const result = await behind.manager.run(REQUESTS, RUN);
