@@ -8,12 +8,14 @@ export interface VoteRow {
   state: VoteState;
   request_hash: string | null;
   refusal: Refusal | null;
+  heuristic?: boolean;
 }
 
 export const toVoteRecord = (row: VoteRow): VoteRecord => ({
   state: row.state,
   hash: row.request_hash ?? undefined,
   refusal: row.refusal ?? undefined,
+  heuristic: row.heuristic === true,
 });
 
 /** The seal, share-locked until the transaction ends, so that it cannot be raised past a vote being recorded. */

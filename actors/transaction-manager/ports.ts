@@ -9,7 +9,10 @@ export interface Proposal {
 
 export interface Acknowledgement {
   txId: TxId;
+  /** Those that need not be told again. */
   participants: string[];
+  /** Those among them where an operator has made the opposite final. */
+  heuristic?: string[];
 }
 
 export interface UnacknowledgedCommit {

@@ -57,7 +57,12 @@ const ASK_AGAIN_MS = [50, 100, 250] as const;
 /** Below this wait nobody writes an abort for an inquiry: longer than prepareMs of any caller, so that a live driver
  *  is not overtaken, and short enough that a restart leaves nothing in doubt for 5 s. Liveness only, never safety. */
 export const PRESUME_ABORT_AFTER_MS = 3_500;
+/** How long an operator waits for a forced commit to arrive; recovery brings what is late. */
+const FORCE_MS = 2_000;
 const BACK_OFF_MS = [20, 50, 100, 250, 500] as const;
+
+/** What ends the driving of a commit at one participant; false where it must be brought again. */
+type Acknowledged = "done" | "heuristic" | false;
 
 export class TransactionManager {
   readonly #options: Required<ManagerOptions>;
@@ -166,11 +171,27 @@ export class TransactionManager {
           participants.map((participant) => this.#deliverCommit(participant, txId, false)),
         );
         const acknowledged = participants.filter((_, i) => done[i]);
-        if (acknowledged.length > 0) await this.#acknowledgements.ask({ txId, participants: acknowledged });
+        const heuristic = participants.filter((_, i) => done[i] === "heuristic");
+        if (acknowledged.length > 0)
+          await this.#acknowledgements.ask({ txId, participants: acknowledged, heuristic });
         return acknowledged.length;
       }),
     );
     return commits.length === limit && results.some((acknowledged) => acknowledged > 0);
+  }
+
+  /**
+   * An operator's decision: proposed like any other (rule 2), so the first writer wins and what is stored is answered.
+   * Where it is this one it is carried out, as far as it can be now. The caller knows that no vote speaks against it.
+   */
+  async force(proposal: Proposal): Promise<Outcome | "forgotten"> {
+    const stored = await this.#decisions.ask(proposal);
+    const drive = new Drive(proposal.txId, proposal.participants);
+    if (stored !== proposal.outcome) return stored;
+    if (stored === "commit")
+      await this.#commit(drive, proposal.participants, this.#options.now() + FORCE_MS).awaited;
+    else await this.#abort(drive);
+    return stored;
   }
 
   /** Resolves at the first no, or when every participant has answered or failed. */
@@ -183,6 +204,7 @@ export class TransactionManager {
         const message = {
           txId: drive.txId,
           hash: requestHash(json),
+          participants: drive.enlisted,
           request: requests[participant],
           bytes: json.length,
           expiresAt,
@@ -269,17 +291,22 @@ export class TransactionManager {
         await sleep(pause);
         done = await this.#deliverCommit(participant, drive.txId, isAwaited);
       }
-      if (done && isAwaited) durable.add(participant);
-      return done ? participant : undefined;
+      if (done === "done" && isAwaited) durable.add(participant);
+      return { participant, done };
     });
     this.#track(this.#acknowledge(drive.txId, delivered));
     const awaited = delivered.filter((_, i) => durableAt.includes(drive.enlisted[i] as string));
     return { durable, awaited: Promise.all(awaited) };
   }
 
-  async #acknowledge(txId: TxId, delivered: Promise<string | undefined>[]): Promise<void> {
-    const participants = (await Promise.all(delivered)).filter((participant) => participant !== undefined);
-    if (participants.length > 0) await this.#acknowledgements.ask({ txId, participants });
+  async #acknowledge(
+    txId: TxId,
+    delivered: Promise<{ participant: string; done: Acknowledged }>[],
+  ): Promise<void> {
+    const all = await Promise.all(delivered);
+    const participants = all.filter(({ done }) => done).map(({ participant }) => participant);
+    const heuristic = all.filter(({ done }) => done === "heuristic").map(({ participant }) => participant);
+    if (participants.length > 0) await this.#acknowledgements.ask({ txId, participants, heuristic });
   }
 
   /** Keeps work that no caller waits for in sight. What fails of it is found, and driven again, by recovery. */
@@ -295,17 +322,20 @@ export class TransactionManager {
     while (this.#unfinished.size > 0) await Promise.all(this.#unfinished);
   }
 
-  /** True when the participant has acknowledged. Failures are recovery's business, contradictions an operator's. */
-  async #deliverCommit(participant: string, txId: TxId, awaited: boolean): Promise<boolean> {
+  /** What ends the driving, or false. Failures are recovery's business, contradictions an operator's. */
+  async #deliverCommit(participant: string, txId: TxId, awaited: boolean): Promise<Acknowledged> {
     const mailboxes = this.#of(participant);
     try {
       const reply = await (awaited ? mailboxes.commit : mailboxes.commitLater).ask(txId);
-      if (reply === "contradiction" || reply === "unknown" || reply === "forgotten")
-        this.#options.alarm(`${participant} answered ${reply} to a commit that is decided`, {
-          txId,
-          participant,
-        });
-      return reply === "done";
+      if (reply === "done") return reply;
+      if (reply === "pending") return false;
+      this.#options.alarm(
+        reply === "heuristic"
+          ? `heuristic-mixed: the register says commit, an operator aborted at ${participant}`
+          : `${participant} answered ${reply} to a commit that is decided`,
+        { txId, participant },
+      );
+      return reply === "heuristic" ? reply : false;
     } catch {
       return false;
     }
@@ -316,11 +346,13 @@ export class TransactionManager {
   async #abort(drive: Drive): Promise<void> {
     const told = drive.enlisted.map(async (participant) => {
       const reply = await this.#of(participant).abort.ask(drive.txId);
-      if (reply === "contradiction")
-        this.#options.alarm(`${participant} had committed what is aborted`, {
-          txId: drive.txId,
-          participant,
-        });
+      if (reply === "contradiction" || reply === "heuristic")
+        this.#options.alarm(
+          reply === "heuristic"
+            ? `heuristic-mixed: the transaction is aborted, an operator committed at ${participant}`
+            : `${participant} had committed what is aborted`,
+          { txId: drive.txId, participant },
+        );
     });
     await Promise.allSettled(told);
   }
