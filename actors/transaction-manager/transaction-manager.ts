@@ -188,7 +188,7 @@ export class TransactionManager {
     const drive = new Drive(proposal.txId, proposal.participants);
     if (stored !== proposal.outcome) return stored;
     if (stored === "commit")
-      await this.#commit(drive, proposal.participants, this.#options.now() + FORCE_MS).awaited;
+      await this.#commit(drive, proposal.participants, this.#options.clock.now() + FORCE_MS).awaited;
     else await this.#abort(drive);
     return stored;
   }
