@@ -79,7 +79,6 @@ const service: ServiceSchema = {
     // Whoever calls it has seen a yes of each of `participants`, where the outcome is commit.
     force: {
       visibility: "public",
-      idempotent: true,
       params: {
         txId: "uuid",
         outcome: { type: "enum", values: ["commit", "abort"] },
