@@ -71,6 +71,12 @@ describe.each([order, product, payment])("$name", (subject) => {
     expect(await replica.commit(released.txId, taken.txId)).toEqual(["heuristic", "done"]);
     expect(await replica.abort(released.txId, taken.txId)).toEqual(["done", "heuristic"]);
     expect(await replica.vote(taken)).toEqual({ kind: "yes" });
+    // Whoever starts asks at once, and never as somebody who has waited: that would make a manager presume the abort.
+    const other = await bench.replica();
+    await until("it asks about both", () => other.inquiries.length >= 2);
+    expect(other.inquiries.slice(0, 2)).toEqual(
+      [taken.txId, released.txId].sort().map((txId) => ({ txId, waitedMs: 0 })),
+    );
     for (const { txId } of [taken, released])
       await replica.operate("closeHeuristic", { txId, stored: "commit", by: "bob", reason: "settled" });
     expect(await replica.operate("heuristics", { after: START, limit: 10 })).toEqual([]);
@@ -128,6 +134,32 @@ test("a capture that has become impossible is given up: the payment is aborted, 
     await until("the card is voided", async () => (await describeIt())?.debt === null);
     expect(gateway.cards.get(txId)).toBe("voided");
     expect(await replica.commit(txId)).toEqual(["heuristic"]);
+  } finally {
+    await replica.stop();
+    await bench.close();
+  }
+});
+
+test("a capture that succeeds while an operator gives it up leaves the debt to void, and the alarm, standing", async () => {
+  const bench = await Bench.open(payment);
+  const gateway = new ScriptedGateway();
+  const alarms: string[] = [];
+  const replica = await openReplica(bench.url, paymentFactory(gateway, alarms), payment.operated);
+  try {
+    const entry = entryOf(paymentRequest());
+    const { txId } = entry;
+    await replica.vote(entry);
+    let captures = 0;
+    gateway.beforeCapture = async () => {
+      if (++captures === 1) throw new Error("the line is down");
+      // The loop pays the debt; before the gateway has answered, the operator acts.
+      await replica.operate("forceHeuristic", { txId, outcome: "abort", ...WHY });
+    };
+    expect(await replica.commit(txId)).toEqual(["pending"]);
+    await until("the void is refused", () => alarms.some((alarm) => alarm.includes("could not void")));
+    const [report] = await replica.operate<VoteReport[]>("describe", { txIds: [txId] });
+    expect(gateway.cards.get(txId)).toBe("captured");
+    expect(report).toMatchObject({ state: "aborted", debt: "void" });
   } finally {
     await replica.stop();
     await bench.close();

@@ -172,7 +172,6 @@ test("a commit without the register that is aborted later is found by asking, an
   });
   await until("the register answers again", async () => (await get(txId)).body.unreachable.length === 0);
   await payment.askAboutHeuristics();
-  // Its asking never makes anybody presume an abort.
   expect((await get(txId)).body.decision).toBeNull();
   // Now an abort arrives, whoever wrote it; payment's commit stands, and says so.
   const forced = await force(txId, { outcome: "abort", reason: "nobody else can commit" });
