@@ -33,16 +33,19 @@ export interface Forced {
   stateBefore: string;
   by: string;
   reason: string;
+  /** What the register said when it was asked just before; null where it could not be. */
+  stored: Outcome | null;
 }
 
 export async function recordHeuristic(
   tx: Queryable,
-  { txId, outcome, stateBefore, by, reason }: Forced,
+  { txId, outcome, stateBefore, by, reason, stored }: Forced,
 ): Promise<void> {
   await tx.query({
     name: "record-heuristic",
-    text: `insert into heuristics (tx_id, outcome, state_before, forced_by, reason) values ($1, $2, $3, $4, $5)`,
-    values: [txId, outcome, stateBefore, by, reason],
+    text: `insert into heuristics (tx_id, outcome, state_before, forced_by, reason, stored)
+           values ($1, $2, $3, $4, $5, $6)`,
+    values: [txId, outcome, stateBefore, by, reason, stored],
   });
 }
 

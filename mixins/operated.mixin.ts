@@ -9,7 +9,14 @@ import type { InquiryReply, Outcome, TxId } from "../actors/protocol/messages.ts
 import type { Page, VoteReport } from "../actors/protocol/reports.ts";
 import { ShopError } from "../lib/errors.ts";
 import { type Queryable, unavailable } from "./database.mixin.ts";
-import { closeHeuristics, findOpen, findUnanswered, recordHeuristic, recordStored } from "./heuristics.ts";
+import {
+  closeHeuristics,
+  type Forced,
+  findOpen,
+  findUnanswered,
+  recordHeuristic,
+  recordStored,
+} from "./heuristics.ts";
 
 const ASK_INTERVAL_MS = 5_000;
 const ASK_MAX = 500;
@@ -58,7 +65,13 @@ export function operatedMixin(votes: OperatedVotes): Partial<ServiceSchema> {
       },
       forceHeuristic: {
         visibility: "public",
-        params: { txId: "uuid", outcome: "string", by: "string", reason: "string" },
+        params: {
+          txId: "uuid",
+          outcome: { type: "enum", values: ["commit", "abort"] },
+          by: "string",
+          reason: "string",
+          stored: { type: "enum", values: ["commit", "abort"], nullable: true },
+        },
         async handler(ctx: Context<Force>): Promise<void> {
           await reached(this.forceHeuristic(ctx.params));
         },
@@ -66,7 +79,12 @@ export function operatedMixin(votes: OperatedVotes): Partial<ServiceSchema> {
       closeHeuristic: {
         visibility: "public",
         idempotent: true,
-        params: { txId: "uuid", stored: "string", by: "string", reason: "string" },
+        params: {
+          txId: "uuid",
+          stored: { type: "enum", values: ["commit", "abort"] },
+          by: "string",
+          reason: "string",
+        },
         async handler(
           ctx: Context<{ txId: TxId; stored: Outcome; by: string; reason: string }>,
         ): Promise<number> {
@@ -131,12 +149,7 @@ export function operatedMixin(votes: OperatedVotes): Partial<ServiceSchema> {
   };
 }
 
-interface Force {
-  txId: TxId;
-  outcome: Outcome;
-  by: string;
-  reason: string;
-}
+type Force = Omit<Forced, "stateBefore">;
 
 async function reached<Result>(work: Promise<Result>): Promise<Result> {
   try {

@@ -178,7 +178,7 @@ export class Operators {
     const changed: string[] = [];
     for (const name of names) {
       try {
-        await this.#ports.ask(name, "forceHeuristic", { txId, outcome, reason, by });
+        await this.#ports.ask(name, "forceHeuristic", { txId, outcome, reason, by, stored: stored ?? null });
         changed.push(name);
       } catch (err) {
         const { code, message } = failureOf(err);

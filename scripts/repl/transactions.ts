@@ -132,7 +132,12 @@ function viewText(view: TransactionView, paint: Paint): string {
       ? [
           field(
             "order",
-            [view.units === null ? "" : `${view.units} units`, money(view.total)].filter(Boolean).join(", "),
+            [
+              view.units === null ? "" : `${view.units} ${view.units === 1 ? "unit" : "units"}`,
+              money(view.total),
+            ]
+              .filter(Boolean)
+              .join(", "),
           ),
         ]
       : []),

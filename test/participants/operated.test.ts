@@ -11,7 +11,7 @@ import { payment, paymentFactory, paymentRequest } from "./payment.subject.ts";
 import { product } from "./product.subject.ts";
 import { Bench } from "./subject.ts";
 
-const WHY = { by: "ann", reason: "the register burned down" };
+const WHY = { by: "ann", reason: "the register burned down", stored: null };
 const START = "00000000-0000-0000-0000-000000000000";
 
 describe.each([order, product, payment])("$name", (subject) => {
@@ -60,7 +60,7 @@ describe.each([order, product, payment])("$name", (subject) => {
     await force(released.txId, "abort");
     expect(await report(taken.txId)).toMatchObject({
       state: "committed",
-      heuristics: [{ outcome: "commit", stateBefore: "prepared", ...WHY, stored: null, closed: null }],
+      heuristics: [{ outcome: "commit", stateBefore: "prepared", ...WHY, closed: null }],
     });
     expect((await report(released.txId))?.state).toBe("aborted");
     await until("what was committed is sold", async () => (await bench.world.sold()) === sold + 1);

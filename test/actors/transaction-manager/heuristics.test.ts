@@ -122,6 +122,7 @@ test("against a stored commit: recorded, acknowledged as such, mixed in show, li
     heuristic: ["payment"],
   });
   expect(forced.body.state).toBe("heuristic-mixed");
+  expect(voteOf(forced.body, "payment")?.heuristics).toMatchObject([{ stored: "commit" }]);
   // Recovery brings the commit to everybody; payment's answer ends it.
   const settled = await until("recovery ends", async () => {
     const { body } = await get(txId);
