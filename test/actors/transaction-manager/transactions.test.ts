@@ -233,3 +233,28 @@ test("what is asked wrongly is refused with the place of the fault", async () =>
   expect((await client.get("/admin/transactions?state=odd", admin)).status).toBe(422);
   await force(txId, { outcome: "abort", reason: "tidy up" });
 });
+
+// The last one: payment does not come back.
+test("a participant that is away is named, and nothing fails as a whole for it", async () => {
+  const [txId, other] = [await leaveInDoubt(shop.broker, mug), await leaveInDoubt(shop.broker, mug)];
+  const payment = shop.broker.getLocalService("payment");
+  await shop.broker.destroyService(payment as NonNullable<typeof payment>);
+  const away = [{ name: "payment", code: "unavailable" }];
+
+  const page = await client.get("/admin/transactions", admin);
+  expect(page.body.unreachable).toEqual(away);
+  expect(page.body.items.map(({ id }: TransactionView) => id)).toEqual([txId, other].sort());
+  const shown = (await get(txId)).body;
+  expect(states(shown)).toEqual({ order: "prepared", product: "prepared", payment: "unknown" });
+  expect(shown.unreachable).toEqual(away);
+  expectProblem(await get(newId()), 503, "unavailable");
+
+  const refused = await force(txId, { outcome: "commit", reason: "it must be yes" });
+  expectProblem(refused, 409, "vote_missing");
+  expect(refused.body.missing).toEqual([{ name: "payment", state: "unknown" }]);
+  const heuristic = await force(txId, { outcome: "abort", reason: "why", heuristic: ["payment"] });
+  // The register can be asked and has no decision: the abort is proposed to it, and payment will follow.
+  expect(heuristic.status).toBe(200);
+  expect(states(heuristic.body)).toEqual({ order: "aborted", product: "aborted", payment: "unknown" });
+  expect(heuristic.body.decision.outcome).toBe("abort");
+});
