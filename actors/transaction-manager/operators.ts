@@ -3,7 +3,8 @@
  * part, and whoever cannot be asked is named instead of failing the whole.
  *
  * Force proposes a decision to the register wherever it can, like any driver (rule 2): the first writer wins, everybody
- * follows, nothing is heuristic. A commit is proposed only with a recorded yes of everybody enlisted. Only where the
+ * follows, nothing is heuristic. A commit is proposed only with a recorded yes of everybody enlisted; such a yes lasts
+ * until an abort is stored, and then the proposal loses, so reading the votes and proposing need no lock. Only where the
  * register holds the other outcome or cannot be asked, and the operator names the participants, are their rows changed:
  * each records it durably, and it stays open until an operator closes it.
  */
