@@ -47,6 +47,9 @@ export const DATABASES = [
 ] as const satisfies readonly ServiceName[];
 export type DatabaseName = (typeof DATABASES)[number];
 
+/** Those that vote on a checkout: whom operators ask, also while one of them is away. */
+export const PARTICIPANTS = ["order", "product", "payment"] as const satisfies readonly DatabaseName[];
+
 const LOG_LEVELS = ["fatal", "error", "warn", "info", "debug", "trace"] as const;
 type LogLevel = (typeof LOG_LEVELS)[number];
 
