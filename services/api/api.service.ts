@@ -17,6 +17,11 @@ import { serve } from "./serve.ts";
 import { createGatewayServer, drain } from "./server.ts";
 import { TokenVerifier } from "./token-verifier.ts";
 
+const DRAIN = "GatewayDrain";
+interface Drained {
+  drain(): Promise<void>;
+}
+
 /** Limits and breakers belong to the actions behind the gateway; around it they would close the whole shop. */
 const unguarded = {
   timeout: 0,
@@ -183,7 +188,11 @@ const gateway: ServiceSchema<GatewaySettings> = {
       },
     });
     // Before any service stops: requests in flight still need the others.
-    this.broker.middlewares.add({ name: "GatewayDrain", stopping: () => this.drain() });
+    // By name: one hook, whichever instance is the gateway when the broker stops.
+    const { broker } = this;
+    if (broker.middlewares.list.some(({ name }: { name?: string }) => name === DRAIN)) return;
+    const stopping = async () => (broker.getLocalService("api") as unknown as Drained | undefined)?.drain();
+    broker.middlewares.add({ name: DRAIN, stopping });
   },
 
   stopped() {

@@ -1,0 +1,155 @@
+/** `npm run dev` on a copy of the sources: files are saved under load, and what runs, fails and stays open is counted. */
+import { afterAll, beforeAll, expect, test } from "@jest/globals";
+import pg from "pg";
+import { audit } from "../../../scripts/audit/audit.ts";
+import { cloneDatabases, type TestDatabases } from "../../harness/databases.ts";
+import { ADMIN } from "../../harness/shop.ts";
+import { type Reply, Shopper, type User } from "../../support/client.ts";
+import { until } from "../../support/until.ts";
+import { type Counts, Workbench } from "./workbench.ts";
+
+const NOBODY = "/products/01900000-0000-7000-8000-000000000000";
+/** Timers come and go with requests; these do not. */
+const KINDS = ["TCPSocketWrap", "TCPServerWrap", "PipeWrap", "MessagePort", "Worker", "FSEventWrap"];
+
+let databases: TestDatabases;
+let shop: Workbench;
+let client: Shopper;
+let ann: User;
+let mug: { id: string };
+beforeAll(async () => {
+  databases = await cloneDatabases();
+  shop = await Workbench.open(databases);
+  client = new Shopper(shop.url);
+  ann = await client.register();
+  const admin = await client.login(ADMIN.email, ADMIN.password);
+  mug = await client.addProduct(admin, { stock: 1_000_000, description: "edit 0" });
+}, 90_000);
+afterAll(async () => {
+  client?.close();
+  await shop?.close();
+  await databases?.drop();
+}, 30_000);
+
+async function detailOf(path: string): Promise<string> {
+  return (await client.get(path)).body.detail;
+}
+
+async function connections(): Promise<number> {
+  const server = new pg.Client({ connectionString: databases.server });
+  await server.connect();
+  try {
+    const { rows } = await server.query<{ count: string }>(
+      "select count(*) from pg_stat_activity where datname = any($1)",
+      [Object.values(databases.urls).map((url) => new URL(url).pathname.slice(1))],
+    );
+    return Number(rows[0]?.count);
+  } finally {
+    await server.end();
+  }
+}
+
+test("a service, a mixin, a repository and a file of the gateway, saved 20 times under load, run within a second; no request fails and nothing old stays open", async () => {
+  const edits: ((n: number) => Promise<void>)[] = [
+    async (n) => {
+      await shop.edit(
+        "services/product/product.service.ts",
+        /There is no product (\w* ?)\$/,
+        `There is no product e${n} $`,
+      );
+      await until("the service answers as saved", async () =>
+        (await detailOf(NOBODY)).includes(`product e${n} `),
+      );
+    },
+    async (n) => {
+      const from = await shop.edit("mixins/actors.mixin.ts", /keeps (\w* ?)failing/, `keeps e${n} failing`);
+      await Promise.all(
+        ["order", "product", "payment", "transaction-manager"].map((name) =>
+          shop.says(new RegExp(`reloaded ${name} in \\d+ ms \\(mixins/actors.mixin.ts\\)`), from),
+        ),
+      );
+    },
+    async (n) => {
+      await shop.edit(
+        "services/product/product.repository.ts",
+        /description: (row.description|"e\d+"),/,
+        `description: "e${n}",`,
+      );
+      await until(
+        "the repository reads as saved",
+        async () => (await client.get(`/products/${mug.id}`)).body.description === `e${n}`,
+      );
+    },
+    async (n) => {
+      await shop.edit(
+        "services/api/serve.ts",
+        /There is nothing (\w* ?)at this path/,
+        `There is nothing e${n} at this path`,
+      );
+      await until("the gateway answers as saved", async () =>
+        (await detailOf("/nowhere")).includes(`nothing e${n} `),
+      );
+    },
+  ];
+  // Idle connections of the pools have gone by then; loops keep one or two.
+  const before = await shop.counts();
+  const connectionsBefore = await connections();
+
+  const failed: (Reply | Error)[] = [];
+  let answered = 0;
+  let isOver = false;
+  const acknowledged: string[] = [];
+  const buyer = async (): Promise<void> => {
+    while (!isOver) {
+      const reply = await client.buy(ann, mug.id).catch((err: Error) => err);
+      answered++;
+      if (reply instanceof Error || reply.status !== 201) failed.push(reply);
+      else acknowledged.push(reply.body.id);
+    }
+  };
+  const reader = async (): Promise<void> => {
+    while (!isOver) {
+      const reply = await client.get("/profile", ann.token).catch((err: Error) => err);
+      answered++;
+      if (reply instanceof Error || reply.status !== 200) failed.push(reply);
+    }
+  };
+  const load = [buyer(), buyer(), buyer(), reader()];
+  const tookMs: number[] = [];
+  try {
+    for (let n = 1; n <= 20; n++) {
+      const since = performance.now();
+      await edits[n % edits.length]?.(n);
+      tookMs.push(Math.round(performance.now() - since));
+    }
+  } finally {
+    isOver = true;
+    await Promise.all(load);
+  }
+
+  expect(failed).toEqual([]);
+  const after = await until(
+    "what was opened is closed",
+    async () => {
+      const counts = await shop.counts();
+      const isBack = KINDS.every((kind) => (counts.resources[kind] ?? 0) <= (before.resources[kind] ?? 0));
+      return isBack && (await connections()) <= connectionsBefore ? counts : undefined;
+    },
+    30_000,
+  ).catch(async (err) => {
+    const now = { ...(await shop.counts()), connections: await connections() };
+    throw new Error(`${err.message}: ${JSON.stringify({ before: { ...before, connectionsBefore }, now })}`);
+  });
+  expect(after.listeners).toEqual(before.listeners);
+  expect(await audit(databases.urls, { acknowledged })).toMatchObject({ ok: true });
+  expect((await client.get("/health/ready")).body.status).toBe("ready");
+  const sorted = tookMs.toSorted((a, b) => a - b);
+  console.info(
+    `20 reloads: ${sorted[10]} ms in the middle, ${sorted.at(-1)} ms at most; ${answered} requests, ${acknowledged.length} orders, 0 failed; heap +${heapGrowth(before, after)} MB`,
+  );
+  // The middle one, because the machine of the tests has other things to do.
+  expect(sorted[10]).toBeLessThan(1_000);
+}, 180_000);
+
+const heapGrowth = (before: Counts, after: Counts): string =>
+  ((after.heapBytes - before.heapBytes) / 2 ** 20).toFixed(1);
