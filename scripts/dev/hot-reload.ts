@@ -95,9 +95,8 @@ const isBelow = (file: string, folder: string): boolean => file.startsWith(folde
 /** What is wrong and where: the loader's own errors say the place in the first line of their stack. */
 function oneLine(err: unknown): string {
   const { stack = "", message = String(err) } = err as Error;
-  const place = /(?:file:\/\/)?(\/[^\s:?]+)(?:\?[^:\s]*)?:(\d+)/.exec(stack);
-  const what = message.split("\n").find((line) => line.trim() !== "") ?? message;
-  return place && !place[1]?.includes("/node_modules/")
-    ? `${what.trim()} (${path.relative(ROOT, place[1] as string)}:${place[2]})`
-    : what.trim();
+  const what = (message.split("\n").find((line) => line.trim() !== "") ?? "").trim();
+  const [, file = "", line] = /(?:file:\/\/)?(\/[^\s:?]+)(?:\?[^:\s]*)?:(\d+)/.exec(stack) ?? [];
+  const isOurs = RELOADABLE.some((layer) => isBelow(file, path.join(ROOT, layer)));
+  return isOurs ? `${what} (${path.relative(ROOT, file)}:${line})` : what;
 }

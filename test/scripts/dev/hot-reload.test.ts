@@ -1,4 +1,5 @@
 /** `npm run dev` on a copy of the sources: files are saved under load, and what runs, fails and stays open is counted. */
+import { availableParallelism, loadavg } from "node:os";
 import { afterAll, beforeAll, expect, test } from "@jest/globals";
 import pg from "pg";
 import { audit } from "../../../scripts/audit/audit.ts";
@@ -147,9 +148,65 @@ test("a service, a mixin, a repository and a file of the gateway, saved 20 times
   console.info(
     `20 reloads: ${sorted[10]} ms in the middle, ${sorted.at(-1)} ms at most; ${answered} requests, ${acknowledged.length} orders, 0 failed; heap +${heapGrowth(before, after)} MB`,
   );
-  // The middle one, because the machine of the tests has other things to do.
-  expect(sorted[10]).toBeLessThan(1_000);
+  // A second on a machine of its own; here others compute, too.
+  const others = Math.max(1, (loadavg()[0] ?? 0) / availableParallelism());
+  expect(sorted[10]).toBeLessThan(1_000 * others);
 }, 180_000);
 
 const heapGrowth = (before: Counts, after: Counts): string =>
   ((after.heapBytes - before.heapBytes) / 2 ** 20).toFixed(1);
+
+test("an order that waits for its card is confirmed by the services that replace those it began at", async () => {
+  const buying = client.buy(ann, mug.id, { card: "tok_slow" });
+  for (const [name, file] of [
+    ["order", "services/order/place.ts"],
+    ["product", "services/product/product.participant.ts"],
+    ["transaction-manager", "actors/transaction-manager/patience.ts"],
+  ] as const) {
+    const from = await shop.edit(file, /$/, "\n// edited");
+    await shop.says(new RegExp(`reloaded ${name} `), from);
+  }
+  expect((await buying).status).toBe(201);
+});
+
+test("a syntax error, a module that throws and a service that cannot start leave the old version running, each in one line; the file put right is loaded", async () => {
+  const file = "services/product/product.service.ts";
+  const mistakes: [string, string, RegExp][] = [
+    ["const etagOf =", "const etagOf = = ", /product\.service\.ts:\d+/],
+    ["const etagOf =", 'throw new Error("not today");\nconst etagOf =', /not today/],
+    ["await this.quotes.warm();", 'throw new Error("cold");', /cold/],
+    ['name: "product",', 'nome: "product",', /no service schema/],
+  ];
+  for (const [good, bad, reason] of mistakes) {
+    const broken = await shop.edit(file, good, bad);
+    const said = await shop.says(/product keeps running as it was/, broken);
+    const [line = ""] = said.split("\n").filter((each) => each.includes("keeps running"));
+    expect(line).toMatch(reason);
+    expect(line).not.toMatch(/\?change=/);
+    expect(await detailOf(NOBODY)).toMatch(/There is no product/);
+    const fixed = await shop.edit(file, bad, good);
+    await shop.says(/reloaded product/, fixed);
+  }
+  // And where the fault lies deeper, in what several services import.
+  const broken = await shop.edit("lib/errors.ts", "export", "export export");
+  expect(await shop.says(/order keeps running as it was/, broken)).toMatch(/lib\/errors\.ts/);
+  expect((await client.buy(ann, mug.id)).status).toBe(201);
+  const fixed = await shop.edit("lib/errors.ts", "export export", "export");
+  await shop.says(/reloaded order/, fixed);
+  expect((await client.buy(ann, mug.id)).status).toBe(201);
+});
+
+test("a worker's module and a new migration belong to their service; what is read at the start only asks for a restart", async () => {
+  let from = await shop.edit("services/user/password.worker.ts", /$/, "\n// edited");
+  await shop.says(/reloaded user .*password\.worker/, from);
+  expect(await client.login(ann.email, "correct horse battery")).toBeTruthy();
+  from = await shop.add("services/notification/migrations/0999_probe.sql", "create table probe (id int);");
+  await shop.says(/reloaded notification .*0999_probe/, from);
+  from = await shop.edit("config/index.ts", /$/, "\n// edited");
+  expect(await shop.says(/restart to apply/, from)).toMatch(/config\/index\.ts/);
+});
+
+test("the console's exit stops it all", async () => {
+  client.close();
+  expect(await shop.leave()).toBe(0);
+});

@@ -96,11 +96,20 @@ export class Workbench {
     return said;
   }
 
+  async add(file: string, text: string): Promise<number> {
+    const said = this.output.length;
+    await writeFile(path.join(this.#folder, file), text);
+    return said;
+  }
+
   /** Waits for a line after `from`, and answers what was said since. */
   async says(expected: RegExp, from: number, msMax = 20_000): Promise<string> {
     const ended = (): boolean => this.#process.exitCode !== null;
-    await until(`the shop says ${expected}`, () => expected.test(this.output.slice(from)) || ended(), msMax);
-    if (!expected.test(this.output.slice(from))) throw new Error(`the shop has ended:\n${this.output}`);
+    await until("a line", () => expected.test(this.output.slice(from)) || ended(), msMax).catch(
+      () => undefined,
+    );
+    if (!expected.test(this.output.slice(from)))
+      throw new Error(`the shop does not say ${expected}${ended() ? ", it has ended" : ""}:\n${this.output}`);
     return this.output.slice(from);
   }
 
