@@ -91,6 +91,42 @@ export class ShopBroker extends ServiceBroker {
       );
   }
 
+  /**
+   * The framework stops all services at once. Requests must end first, and what they began must be carried out, while
+   * those who carry it out are still there. Other nodes are told before anything else, and choose another replica.
+   */
+  override async stop(): Promise<void> {
+    this.started = false; // readiness fails from here on
+    clearTimeout(this.#missingTimer);
+    if (this.transit?.connected) await this.#leave();
+    await this.#drain("api");
+    if (this.transit) await this.#untilIdle();
+    await this.#drain("transaction-manager");
+    await super.stop();
+  }
+
+  async #drain(name: ServiceName): Promise<void> {
+    const service = this.getLocalService(name) as unknown as { drain(): Promise<void> } | undefined;
+    await service?.drain();
+  }
+
+  /** Resolves when nobody will call this node any more, and all that was called before has arrived. */
+  async #leave(): Promise<void> {
+    this.registry.regenerateLocalRawInfo(true, true);
+    await this.#announce();
+  }
+
+  /** Nobody sends more, so what is running ends: calls of other nodes, which need our mailboxes and theirs. */
+  async #untilIdle(): Promise<void> {
+    const calls = () =>
+      [this, ...this.services].reduce(
+        (sum, tracker) => sum + ((tracker as { _trackedContexts?: unknown[] })._trackedContexts?.length ?? 0),
+        0,
+      );
+    for (const givesUpAt = performance.now() + IDLE_MS_MAX; calls() > 0 && performance.now() < givesUpAt; )
+      await sleep(5);
+  }
+
   override fatal(message: string, cause?: Error): void {
     const fault = new Error(message, { cause });
     // The framework's constructor may call this, before our fields exist.
