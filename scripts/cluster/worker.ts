@@ -21,6 +21,7 @@ process.on("SIGTERM", () => void stop());
 process.on("disconnect", () => void stop());
 
 let stopping = false;
+let exitCode = 0;
 const broker = await createShop();
 broker.onFatal = fail;
 try {
@@ -38,11 +39,12 @@ async function stop(): Promise<void> {
   setTimeout(() => process.exit(1), STOP_MS_MAX).unref();
   broker.giveUpConnecting();
   await broker.stop();
-  process.exit(0);
+  process.exit(exitCode);
 }
 
 /** The supervisor shows the reason where it reports a worker that keeps crashing. */
 async function fail(err: Error): Promise<void> {
+  exitCode = 1;
   tell({ kind: "failed", reason: describe(err, config.port) });
   await stop().catch(() => undefined);
 }
