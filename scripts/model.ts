@@ -63,7 +63,7 @@ async function main(): Promise<number> {
 
 async function verified(configuration: Configuration): Promise<Line> {
   const { name, about, defines, isLiveness } = configuration;
-  const result = await verify(defines, isLiveness);
+  const result = await verify(defines, { isLiveness, optimize: true });
   const properties = propertiesOf(configuration);
   const what = result.verified ? properties.join(", ") : `violates ${result.violated}`;
   const { states, seconds } = result;
@@ -90,7 +90,7 @@ async function mutated(mutant: string): Promise<Line> {
     violated,
     states,
     seconds,
-  } = await verify([...defines, defineOf(mutant)], isLiveness);
+  } = await verify([...defines, defineOf(mutant)], { isLiveness, optimize: false });
   return {
     ok: !survives,
     text: `${mutant}: ${survives ? "survives" : `violates ${violated}`}, ${count(states)} states, ${seconds} s`,

@@ -237,7 +237,11 @@ inline acknowledge(p, t) {
 
 /* Somebody is in doubt, or was, and its question is late. Once faults have stopped, only who is in doubt asks. The
    manager that drives the transaction answers "pending" instead; another one does not know, and may do this. */
+#ifdef MUTANT_NEVER_ASK
+#define IS_ASKED(t) false
+#else
 #define IS_ASKED(t) (SOME(IS_PREPARED, t) || (!calm && yes[t] != 0))
+#endif
 #define CAN_PROPOSE_FOR_INQUIRY(t) (IS_ASKED(t) && DECISION(t) == NONE && !LOW(t) && !(sent[t] & SENT_ABORT))
 
 /* Nothing is stored, so an abort is proposed; it is believed only when it is read. */

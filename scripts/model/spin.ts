@@ -36,7 +36,11 @@ export async function missing(tools: readonly string[]): Promise<string[]> {
   return tools.filter((_, i) => found[i] === undefined);
 }
 
-export function verify(defines: readonly string[], isLiveness: boolean): Promise<Verification> {
+/** `optimize`: worth a second of gcc's time where millions of states follow, and not where a violation is near. */
+export function verify(
+  defines: readonly string[],
+  { isLiveness, optimize }: { isLiveness: boolean; optimize: boolean },
+): Promise<Verification> {
   return inTemporary(async (directory) => {
     const model = path.join(MODELS, "verify.pml");
     await must("spin", [...defines.map((define) => `-D${define}`), "-a", model], directory);
@@ -47,7 +51,7 @@ export function verify(defines: readonly string[], isLiveness: boolean): Promise
       `-DMEMLIM=${MEMORY_MB_MAX}`,
       ...(isLiveness ? [] : ["-DSAFETY"]),
     ];
-    await must("gcc", ["-O2", "-w", ...options, "-o", "pan", "pan.c"], directory);
+    await must("gcc", [optimize ? "-O2" : "-O0", "-w", ...options, "-o", "pan", "pan.c"], directory);
     const pan = path.join(directory, "pan");
     const before = performance.now();
     const { output } = await run(pan, [`-m${DEPTH_MAX}`, ...(isLiveness ? ["-a"] : [])], directory);
@@ -57,14 +61,18 @@ export function verify(defines: readonly string[], isLiveness: boolean): Promise
     const isCutShort = errors === "0" && /Search not completed|max search depth too small/.test(output);
     if (errors === undefined || isCutShort) throw new Error(`the verifier did not finish:\n${output}`);
     if (errors === "0") return { verified: true, violated: undefined, states, seconds, history: [] };
-    const { output: trail } = await run(pan, ["-r", "-n"], directory);
-    const history = trail.split("\n").map((line) => line.trim());
+    const names = defines.map((define) => `-D${define}`);
+    const { output: trail } = await run(
+      "spin",
+      [...names, "-T", "-k", `${path.basename(model)}.trail`, model],
+      directory,
+    );
     return {
       verified: false,
       violated: /violated: (\w+)/.exec(trail)?.[1] ?? (isLiveness ? "everybody_ends" : "unknown"),
       states,
       seconds,
-      history: history.filter((line) => STEP.test(line)),
+      history: stepsOf(trail),
     };
   });
 }
@@ -72,6 +80,12 @@ export function verify(defines: readonly string[], isLiveness: boolean): Promise
 /** What the steps of rules.pml print. */
 const STEP =
   /^(run \d|driver of|decision on|the |an inquiry|participant \d|vote of|violated|refused|accepted|<+START OF CYCLE)/;
+
+const stepsOf = (output: string): string[] =>
+  output
+    .split("\n")
+    .map((line) => line.trim())
+    .filter((line) => STEP.test(line));
 
 export interface Replay {
   accepted: boolean;
@@ -97,10 +111,7 @@ export function replay(text: string): Promise<Replay> {
       accepted,
       refusedAt: accepted ? undefined : Number(refused ?? Number(stoppedAt) + 1),
       violated,
-      history: output
-        .split("\n")
-        .map((line) => line.trim())
-        .filter((line) => STEP.test(line)),
+      history: stepsOf(output),
     };
   });
 }
