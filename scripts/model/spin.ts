@@ -81,11 +81,15 @@ export function verify(
 const STEP =
   /^(run \d|driver of|decision on|the |an inquiry|participant \d|vote of|violated|refused|accepted|<+START OF CYCLE)/;
 
-const stepsOf = (output: string): string[] =>
-  output
+/** Up to the violation: spin goes on to the end of the step in which it happens. */
+function stepsOf(output: string): string[] {
+  const steps = output
     .split("\n")
     .map((line) => line.trim())
     .filter((line) => STEP.test(line));
+  const violation = steps.findIndex((step) => step.startsWith("violated"));
+  return violation < 0 ? steps : steps.slice(0, violation + 1);
+}
 
 export interface Replay {
   accepted: boolean;
