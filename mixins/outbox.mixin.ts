@@ -19,9 +19,32 @@ export interface OutboxEvent {
   time: string;
 }
 
+export interface OutboxLag {
+  unpublished: number;
+  /** Age of the oldest; null where there is none. */
+  oldestMs: number | null;
+}
+
 /** `receiver`: the action that takes `{ events }` and resolves when they are durable there. Needs `this.supervisor`. */
 export function outboxMixin(receiver: string): Partial<ServiceSchema> {
   return {
+    actions: {
+      // For operators.
+      outboxLag: {
+        visibility: "public",
+        idempotent: true,
+        params: {},
+        async handler(): Promise<OutboxLag> {
+          const { rows } = await (this.db as Database).query<OutboxLag>({
+            text: `select count(*)::int as unpublished,
+                     (extract(epoch from now() - min(created_at)) * 1000)::float8 as "oldestMs"
+                   from outbox where published_at is null`,
+          });
+          return rows[0] as OutboxLag;
+        },
+      },
+    },
+
     async started() {
       this.supervisor.loop({ name: "relay", intervalMs: INTERVAL_MS, tick: () => this.relay() });
     },
