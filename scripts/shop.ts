@@ -30,7 +30,7 @@ export interface ShopOptions {
 export async function createShop({ services = config.services, overrides = {} }: ShopOptions = {}) {
   const schemas = (await Promise.all(services.map(loadServices))).flat();
   const broker = new ShopBroker({ ...options, ...overrides });
-  broker.expected = expectedBy(services);
+  broker.expected = expectedBy(services, config);
   for (const schema of [...schemas, node]) broker.createService(schema);
   return broker;
 }

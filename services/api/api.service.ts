@@ -3,10 +3,13 @@
  * of a request (serve.ts) is ours, because every check of the contract must hold and the route must cost little.
  * Nothing is served that no action declares: no mapping by action name, no internal services.
  */
+
+import { timingSafeEqual } from "node:crypto";
 import type { IncomingMessage, ServerResponse } from "node:http";
 import type { Context, Service, ServiceSchema, ServiceSettingSchema } from "moleculer";
 import ApiGateway from "moleculer-web";
 import { config } from "../../config/index.ts";
+import { carrierTo, type Route } from "../../mixins/carrier.ts";
 import { READINESS, readiness } from "../../mixins/readiness.ts";
 import { clientAddressReader } from "./client-address.ts";
 import { docsAliases } from "./docs.ts";
@@ -17,6 +20,12 @@ import { serve } from "./serve.ts";
 import { createGatewayServer, drain } from "./server.ts";
 import { TokenVerifier } from "./token-verifier.ts";
 
+const JWKS: Route = {
+  action: "auth.jwks",
+  method: "GET",
+  path: "/.well-known/jwks.json",
+  idempotent: true,
+};
 const DRAIN = "GatewayDrain";
 interface Drained {
   drain(): Promise<void>;
@@ -37,6 +46,8 @@ interface GatewaySettings extends ServiceSettingSchema {
   trustedProxies: readonly string[];
   /** Services that must be known before this node is ready. */
   expectedServices: readonly string[];
+  /** What opens the routes between services; undefined closes them. */
+  serviceSecret: string | undefined;
   [setting: string]: unknown;
 }
 
@@ -52,6 +63,7 @@ const gateway: ServiceSchema<GatewaySettings> = {
     corsOrigins: config.corsOrigins,
     trustedProxies: config.trustedProxies,
     expectedServices: config.expectedServices,
+    serviceSecret: config.serviceSecret,
     logRequest: null,
     logResponse: null,
     logRouteRegistration: "debug",
@@ -67,7 +79,7 @@ const gateway: ServiceSchema<GatewaySettings> = {
       },
     ],
     // Settings are broadcast to every node; these are nobody else's business.
-    $secureSettings: ["corsOrigins", "trustedProxies", "expectedServices", "routes"],
+    $secureSettings: ["serviceSecret", "corsOrigins", "trustedProxies", "expectedServices", "routes"],
   },
 
   actions: {
@@ -143,6 +155,12 @@ const gateway: ServiceSchema<GatewaySettings> = {
       return this.verifier.verify(token);
     },
 
+    isService(token: string): boolean {
+      const given = Buffer.from(token);
+      const secret = Buffer.from(this.settings.serviceSecret ?? "");
+      return given.length === secret.length && timingSafeEqual(given, secret);
+    },
+
     isComplete() {
       const known = new Set(this.broker.registry.getServiceList({}).map((service) => service.name));
       return this.broker.started && this.settings.expectedServices.every((name) => known.has(name));
@@ -151,8 +169,12 @@ const gateway: ServiceSchema<GatewaySettings> = {
     refreshRoutes() {
       this.areRoutesStale = false;
       for (const route of this.routes) this.regenerateAutoAliases(route);
-      const operations = operationsOf(this.broker, this.aliases, this.knownOperations, (reason) =>
-        this.logger.error(`an action cannot be served: ${reason}`),
+      const operations = operationsOf(
+        this.broker,
+        this.aliases,
+        this.knownOperations,
+        (reason) => this.logger.error(`an action cannot be served: ${reason}`),
+        this.settings.serviceSecret !== undefined,
       );
       this.knownOperations = operations;
       return new Router(operations);
@@ -172,7 +194,8 @@ const gateway: ServiceSchema<GatewaySettings> = {
 
   created() {
     this.clientAddressOf = clientAddressReader(this.settings.trustedProxies);
-    this.verifier = new TokenVerifier({ fetchKeys: () => this.broker.call("auth.jwks") });
+    this.auth = carrierTo("auth");
+    this.verifier = new TokenVerifier({ fetchKeys: () => this.auth.call(this.broker, JWKS, {}) });
     this.knownOperations = [];
     this.areRoutesStale = true;
     // moleculer-web rebuilds half a second after a change. Rebuilding at the next request instead means that no
@@ -195,8 +218,9 @@ const gateway: ServiceSchema<GatewaySettings> = {
     broker.middlewares.add({ name: DRAIN, stopping });
   },
 
-  stopped() {
-    return this.drain();
+  async stopped() {
+    await this.drain();
+    this.auth.close();
   },
 };
 

@@ -9,10 +9,25 @@ import type { Context, Service, ServiceSchema } from "moleculer";
 import { ShopError } from "../../lib/errors.ts";
 import { newId } from "../../lib/ids.ts";
 import { type Database, databaseMixin, unavailable } from "../../mixins/database.mixin.ts";
-import type { CredentialsParams, Identity, UserView } from "../user/api.ts";
+import type { Identity } from "../user/api.ts";
 import { ACCESS_TOKEN_SECONDS, signAccessToken } from "./access-token.ts";
-import type { JwksAnswer, KeysRotated, LoginParams, RefreshTokenParams, TokenAnswer } from "./api.ts";
-import { deleteExpired, holderOf, insertFamily, revokeByToken, rotateToken } from "./auth.repository.ts";
+import type {
+  EndLoginsParams,
+  JwksAnswer,
+  KeysRotated,
+  LoginParams,
+  LoginsEnded,
+  RefreshTokenParams,
+  TokenAnswer,
+} from "./api.ts";
+import {
+  deleteExpired,
+  holderOf,
+  insertFamily,
+  revokeByToken,
+  revokeByUser,
+  rotateToken,
+} from "./auth.repository.ts";
 import {
   deleteDeadKeys,
   insertFirstKey,
@@ -24,9 +39,11 @@ import {
 import { type LoginThrottle, memoryThrottle } from "./login.throttle.ts";
 import { hashOf, makeRefreshToken } from "./refresh-token.ts";
 import { makeSigningKey } from "./signing-key.ts";
+import { openUserPort, type UserPort } from "./user.port.ts";
 
 interface Vars {
   db: Database;
+  users: UserPort;
   throttle: LoginThrottle;
   /** This process's copy of the key that signs. */
   signer: { kid: string; key: KeyObject } | undefined;
@@ -99,8 +116,7 @@ const auth = {
         const hash = hashOf(ctx.params.refreshToken);
         const userId = await holderOf(this.db, hash);
         // Everything that may fail comes before the rotation: a token that is spent for nothing cannot be used again.
-        const account =
-          userId && (await ctx.call<UserView | null, { id: string }>("user.get", { id: userId }));
+        const account = userId && (await this.users.get(ctx, userId));
         if (!account) throw refreshRefused();
         const accessToken = await this.accessTokenFor({ id: account.id, roles: account.roles });
         const next = makeRefreshToken();
@@ -130,6 +146,17 @@ const auth = {
       params: refreshTokenParams,
       async handler(this: AuthService, ctx: Context<RefreshTokenParams>): Promise<void> {
         await revokeByToken(this.db, hashOf(ctx.params.refreshToken));
+      },
+    },
+
+    /** Called by user when a password has changed. Access tokens stay good until they expire. */
+    endLogins: {
+      rest: "POST /internal/auth/end-logins",
+      auth: "service",
+      idempotent: true,
+      params: { $$strict: true, userId: "uuid" },
+      async handler(this: AuthService, ctx: Context<EndLoginsParams>): Promise<LoginsEnded> {
+        return { ended: await revokeByUser(this.db, ctx.params.userId) };
       },
     },
 
@@ -179,7 +206,7 @@ const auth = {
         );
       let identity: Identity | null;
       try {
-        identity = await ctx.call<Identity | null, CredentialsParams>("user.verifyCredentials", params);
+        identity = await this.users.verifyCredentials(ctx, params);
       } catch (err) {
         await attempt.cancelled();
         throw err;
@@ -212,6 +239,7 @@ const auth = {
 
   created(this: AuthService) {
     this.throttle = memoryThrottle();
+    this.users = openUserPort();
     this.tidying = Promise.resolve();
   },
 
@@ -225,6 +253,7 @@ const auth = {
   async stopped(this: AuthService) {
     clearInterval(this.tidyTimer);
     await this.tidying;
+    this.users.close();
   },
 };
 
