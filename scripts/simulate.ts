@@ -7,7 +7,14 @@ import { writeFileSync } from "node:fs";
 import { parseArgs } from "node:util";
 import { MUTANTS } from "../simulation/mutants.ts";
 import { mutantNamed } from "../simulation/mutate.ts";
-import { MUTANT_SEEDS_MAX, type MutantResult, runMutants, runSeeds, traceOf } from "../simulation/pool.ts";
+import {
+  MUTANT_SEEDS_MAX,
+  type MutantResult,
+  runMutants,
+  runSeeds,
+  shrunkHistoryOf,
+  traceOf,
+} from "../simulation/pool.ts";
 import { describe } from "./describe.ts";
 
 const USAGE = `usage: npm run simulate -- [options]
@@ -47,15 +54,14 @@ async function simulate(from: number, count: number, json: boolean): Promise<0 |
     toldAt = seconds();
     process.stderr.write(`${seeds} of ${count} seeds\n`);
   });
-  if (json)
-    console.log(JSON.stringify({ ...summary, ...(first && { seed: first.seed, history: first.history }) }));
+  const history = first && (await shrunkHistoryOf(first.seed));
+  if (json) console.log(JSON.stringify({ ...summary, ...(first && { seed: first.seed, history }) }));
   else {
-    if (first) console.log(`${first.history}\n`);
     console.log(
       `${summary.seeds} seeds from ${from}, ${summary.steps} steps, ${summary.crashes} crashes, ` +
         `at most ${summary.inDoubtMax} votes in doubt, ${Math.round(summary.seeds / seconds())} seeds per second`,
     );
-    console.log(first ? `VIOLATED by seed ${first.seed}: ${first.what}` : "no violation");
+    console.log(first ? `VIOLATED by seed ${first.seed}: ${first.what}\n\n${history}` : "no violation");
   }
   return first ? 1 : 0;
 }
@@ -66,11 +72,12 @@ async function breakIt(name: string, from: number, json: boolean): Promise<0 | 1
     if (json) console.log(JSON.stringify({ mutant, caught, seed: violation?.seed ?? null }));
     else if (!violation) console.log(`${mutant} SURVIVED ${MUTANT_SEEDS_MAX} seeds from ${from}`);
     else {
-      if (names.length === 1) console.log(violation.history);
       console.log(`${mutant} caught by seed ${violation.seed}: ${violation.what}`);
     }
   };
   const results = await runMutants(names, from, tell);
+  const only = results.length === 1 ? results[0] : undefined;
+  if (!json && only?.violation) console.log(`\n${await shrunkHistoryOf(only.violation.seed, only.mutant)}`);
   return results.every(({ caught }) => caught) ? 0 : 1;
 }
 

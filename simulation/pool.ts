@@ -11,8 +11,6 @@ export const MUTANT_SEEDS_MAX = 1_000;
 interface Violation {
   seed: number;
   what: string;
-  /** The smallest run found that still violates. */
-  history: string;
 }
 
 export interface Summary {
@@ -85,7 +83,7 @@ export async function runSeeds(
     inDoubtMax: 0,
     first: undefined,
   };
-  const violations: { seed: number; what: string }[] = [];
+  const violations: Violation[] = [];
   const end = from + count;
   let next = from;
   const work = async (thread: Thread) => {
@@ -104,12 +102,7 @@ export async function runSeeds(
   const threads = Math.min(availableParallelism(), Math.ceil(count / CHUNK));
   await Promise.all(Array.from({ length: threads }, () => onThread(undefined, work)));
   summary.violations = violations.length;
-  const [first] = violations.sort((a, b) => a.seed - b.seed);
-  if (first)
-    summary.first = {
-      ...first,
-      history: await onThread(undefined, (thread) => thread.do({ do: "shrink", seed: first.seed })),
-    };
+  summary.first = violations.sort((a, b) => a.seed - b.seed)[0];
   return summary;
 }
 
@@ -126,9 +119,7 @@ export async function runMutants(
     if (mutant === undefined) return;
     const result = await onThread(mutant, async (thread): Promise<MutantResult> => {
       const { violation } = await thread.do({ do: "run", from, count: MUTANT_SEEDS_MAX });
-      if (!violation) return { mutant, caught: false, violation: undefined };
-      const history = await thread.do({ do: "shrink", seed: violation.seed });
-      return { mutant, caught: true, violation: { ...violation, history } };
+      return { mutant, caught: violation !== undefined, violation };
     });
     results.push(result);
     told(result);
@@ -137,6 +128,10 @@ export async function runMutants(
   await Promise.all(Array.from({ length: availableParallelism() }, next));
   return results;
 }
+
+/** The smallest run found that violates like this seed does, as a text for people. */
+export const shrunkHistoryOf = (seed: number, mutant?: string): Promise<string> =>
+  onThread(mutant, (thread) => thread.do({ do: "shrink", seed }));
 
 export const traceOf = (seed: number): Promise<string> =>
   onThread(undefined, (thread) => thread.do({ do: "trace", seed }));

@@ -16,8 +16,8 @@ export interface Shrunk {
 }
 
 /** Undefined where the plan does not violate. */
-export async function shrink(from: Plan): Promise<Shrunk | undefined> {
-  const result = await runPlan(from);
+export async function shrink(from: Plan, run = runPlan): Promise<Shrunk | undefined> {
+  const result = await run(from);
   if (result.violations.length === 0) return undefined;
   let best: Shrunk = { plan: from, result, runs: 1 };
   for (let isSmaller = true; isSmaller; ) {
@@ -25,7 +25,7 @@ export async function shrink(from: Plan): Promise<Shrunk | undefined> {
     // The list is drawn up anew after every success, and taken up where it was left, so that what failed is last.
     for (let i = 0; i < simplerThan(best.plan).length && best.runs < RUNS_MAX; ) {
       const plan = simplerThan(best.plan)[i] as Plan;
-      const next = await runPlan(plan);
+      const next = await run(plan);
       best.runs++;
       if (next.violations.length > 0) {
         best = { plan, result: next, runs: best.runs };
