@@ -164,7 +164,7 @@ export class Checker {
 
   /** True when nothing is left to be done by anybody. */
   get isQuiet(): boolean {
-    if (this.#inDoubt > 0 || this.#world.underway > 0) return false;
+    if (this.#inDoubt > 0 || this.#world.underway > 0 || !this.#shop.network.isIdle) return false;
     const { register, payment } = this.#shop.databases;
     return (
       register.rows<Decision>("decisions").every((row) => row.settled) &&

@@ -14,6 +14,8 @@ interface Endpoint {
 }
 
 interface Call {
+  from: Incarnation;
+  service: string;
   to: Incarnation;
   settle: (settle: () => void) => void;
   reject: (err: Error) => void;
@@ -41,6 +43,11 @@ export class Network {
 
   attach(service: string, incarnation: Incarnation, handlers: Readonly<Record<string, Handler>>): void {
     this.#endpoints.set(incarnation.node, { service, incarnation, handlers });
+  }
+
+  /** True when nobody waits for anybody in the shop. */
+  get isIdle(): boolean {
+    return [...this.#calls].every(({ from, service }) => from.isDead || service === "bank");
   }
 
   cut(node: string, ms: number): void {
@@ -78,7 +85,7 @@ export class Network {
           settle();
         });
       };
-      const call: Call = { to: to.incarnation, settle, reject };
+      const call: Call = { from, service, to: to.incarnation, settle, reject };
       const cancel = world.after(timeoutMs, from, `${method} timeout`, () => {
         isOver = true;
         this.#calls.delete(call);
