@@ -15,9 +15,9 @@ import type { OrderRequest } from "../services/order/order.ts";
 import type { Change, Rows } from "./database.ts";
 import type { OrderVote } from "./databases/order.ts";
 import type { PaymentVote } from "./databases/payment.ts";
-import type { ProductRow, Reservation } from "./databases/product.ts";
 import type { Decision } from "./databases/register.ts";
 import type { VoteColumns } from "./databases/seal.ts";
+import { keyFaults, moneyFaults, sealOf, stockFaults, watermarkFaults, watermarkOf } from "./invariants.ts";
 import type { ClientPlan } from "./plan.ts";
 import type { Shop } from "./shop.ts";
 import type { World } from "./world.ts";
@@ -61,7 +61,7 @@ export class Checker {
   }
 
   onAlarm(node: string, message: string, detail: object): void {
-    if (!message.includes("forgotten")) this.#world.violate(`${node}: ${message} ${JSON.stringify(detail)}`);
+    this.#world.violate(`${node}: ${message} ${JSON.stringify(detail)}`);
   }
 
   /** What a participant has just answered to prepares. Only votes that are recorded may be told. */
@@ -114,14 +114,20 @@ export class Checker {
   onDurable(database: string, changes: Change[], statement: Statement | undefined, _rows: Rows): void {
     if (database === "register") {
       if (statement?.name === "decide") this.#onDecide(statement, changes);
-      for (const change of changes) if (change.table === "decisions") this.#onDecision(change);
+      for (const change of changes) {
+        if (change.table === "watermark" && !change.before) continue; // as the migrations leave it
+        if (change.table === "decisions") this.#onDecision(change);
+        if (change.table === "watermark") this.#onWatermark(change);
+      }
       return;
     }
     for (const change of changes)
       if (change.table === VOTES[database])
         this.#onVote(database, change.key, change.before as VoteColumns, change.after as VoteColumns);
-    if (database === "product") this.#checkStock();
-    if (database === "order" && changes.length > 0) this.#checkKeys();
+    for (const change of changes)
+      if (change.table === "seal" && change.before) this.#onSeal(database, change);
+    if (database === "product") this.#accuse(stockFaults(this.#shop, this.#world.plan.stock));
+    if (database === "order" && changes.length > 0) this.#accuse(keyFaults(this.#shop));
   }
 
   onBank(what: "capture" | "void", txId: TxId): void {
@@ -172,6 +178,11 @@ export class Checker {
     );
   }
 
+  /** True when no decision is left to be deleted. */
+  get isPruned(): boolean {
+    return this.isQuiet && this.#shop.databases.register.rows("decisions").length === 0;
+  }
+
   /** What is unfinished, for people. */
   get unfinished(): string {
     const votes = [...this.#histories].flatMap(([txId, { states }]) =>
@@ -187,19 +198,6 @@ export class Checker {
     ].join("; ");
   }
 
-  /** What is for ever: who has sold, charged and confirmed what. Late messages must not change it. */
-  balances(): string {
-    const { order, product } = this.#shop.databases;
-    return JSON.stringify([
-      product.rows<ProductRow>("products").map(({ id, available }) => [id, available]),
-      order
-        .rows<OrderVote>("orders")
-        .filter(({ state }) => state === "committed")
-        .map(({ tx_id }) => tx_id),
-      [...this.#shop.bank.accounts].filter(([, { captures }]) => captures > 0).map(([key]) => key),
-    ]);
-  }
-
   /** On a quiet shop: the invariants over all databases and the bank. */
   checkEnd(): void {
     for (const [txId, { states, enlisted, decision }] of this.#histories) {
@@ -209,7 +207,7 @@ export class Checker {
         this.#world.violate(`${txId}, decided ${decision}, is committed at ${[...states.keys()]} only`);
       if (decision === "commit" && !final.has("committed"))
         this.#world.violate(`${txId} is decided and not carried out`);
-      this.#checkMoney(txId, final.has("committed"));
+      this.#accuse(moneyFaults(this.#shop, txId, final.has("committed")));
     }
     const { order } = this.#shop.databases;
     const confirmed = order.rows<OrderVote>("orders").filter(({ state }) => state === "committed");
@@ -218,18 +216,6 @@ export class Checker {
     for (const [key, txId] of this.#confirmed)
       if (!confirmed.some(({ tx_id }) => tx_id === txId))
         this.#world.violate(`201 for ${key}, but no order ${txId}`);
-  }
-
-  #checkMoney(txId: TxId, isCommitted: boolean): void {
-    const account = this.#shop.bank.accounts.get(txId);
-    const holds = account?.authorization.kind === "approved" && !account.isVoided;
-    if (!isCommitted && holds) this.#world.violate(`${txId} is aborted, and the bank still holds money`);
-    if (!isCommitted) return;
-    const total = this.#shop.databases.order.row<OrderVote>("orders", txId)?.total;
-    if (!account || account.captures === 0 || account.amount !== total)
-      this.#world.violate(
-        `order ${txId} over ${total} is confirmed, the bank has ${JSON.stringify(account)}`,
-      );
   }
 
   #onDecide({ values = [] }: Statement, changes: Change[]): void {
@@ -253,8 +239,11 @@ export class Checker {
     if (!is) {
       this.#world.note("register", { step: "prune", txId, participant: undefined });
       if (!was?.settled) this.#world.violate(`the decision on ${txId} is deleted before it is settled`);
+      if (txId > this.#watermark)
+        this.#world.violate(`the decision on ${txId} is deleted above the watermark`);
       return;
     }
+    if (!was && txId <= this.#watermark) this.#world.violate(`${txId} is decided at or below the watermark`);
     if (history.decision !== undefined && history.decision !== is.outcome)
       this.#world.violate(`the decision on ${txId} turns from ${history.decision} to ${is.outcome}`);
     if (!was && is.outcome === "commit") {
@@ -293,8 +282,13 @@ export class Checker {
     if (!after) {
       note({ step: "prune", txId, participant });
       if (isInDoubt(before?.state)) this.#world.violate(`${participant} deletes ${txId}, which is in doubt`);
+      if (txId > this.#watermark) this.#world.violate(`${participant} deletes ${txId} above the watermark`);
+      if (participant !== "product" && before?.state === "committed")
+        this.#world.violate(`${participant} deletes ${txId}, which is no mere vote`);
       return;
     }
+    if (!before && txId <= sealOf(this.#shop, participant))
+      this.#world.violate(`${participant} records ${txId} at or below its seal`);
     const last = history.states.get(participant);
     if (last === after.state) return;
     if (last === "committed" || last === "aborted" || (last === "prepared" && after.state === "authorizing"))
@@ -320,36 +314,35 @@ export class Checker {
     }
   }
 
+  get #watermark(): TxId {
+    return watermarkOf(this.#shop);
+  }
+
+  /** Rule 7 (a). */
+  #onSeal(participant: string, { before, after }: Change): void {
+    const [was, txId] = [before?.tx_id ?? "", after?.tx_id] as [TxId, TxId];
+    this.#world.note(participant, { step: "seal", txId, participant });
+    if (txId <= was) this.#world.violate(`${participant} lowers its seal from ${was} to ${txId}`);
+    for (const [id, { states }] of this.#histories)
+      if (id <= txId && isInDoubt(states.get(participant)))
+        this.#world.violate(`${participant} seals ${txId} over ${id}, which is in doubt`);
+  }
+
+  /** Rule 7 (b). */
+  #onWatermark({ before, after }: Change): void {
+    const [was, txId] = [before?.tx_id ?? "", after?.tx_id] as [TxId, TxId];
+    this.#world.note("register", { step: "watermark", txId });
+    if (txId <= was) this.#world.violate(`the watermark falls from ${was} to ${txId}`);
+    this.#accuse(watermarkFaults(this.#shop, txId));
+  }
+
+  #accuse(faults: readonly string[]): void {
+    for (const fault of faults) this.#world.violate(fault);
+  }
+
   #count(before: VoteColumns["state"] | undefined, after: VoteColumns["state"] | undefined): void {
     this.#inDoubt += Number(isInDoubt(after)) - Number(isInDoubt(before));
     this.inDoubtMax = Math.max(this.inDoubtMax, this.#inDoubt);
-  }
-
-  /** I1: what is off `available` is exactly what prepared and sold orders hold. */
-  #checkStock(): void {
-    const { product } = this.#shop.databases;
-    const held = new Map<string, number>();
-    for (const { state, product_ids, quantities } of product.rows<Reservation>("reservations"))
-      if (state !== "aborted")
-        for (const [i, id] of product_ids.entries())
-          held.set(id, (held.get(id) ?? 0) + (quantities[i] as number));
-    for (const [i, { id, available }] of product.rows<ProductRow>("products").entries())
-      if (available + (held.get(id) ?? 0) !== this.#world.plan.stock[i] || available < 0)
-        this.#world.violate(
-          `product ${i}: ${available} available, ${held.get(id) ?? 0} held or sold, ${this.#world.plan.stock[i]} in all`,
-        );
-  }
-
-  /** At most one attempt per key is live or committed. */
-  #checkKeys(): void {
-    const holders = new Map<string, TxId>();
-    for (const row of this.#shop.databases.order.rows<OrderVote>("orders")) {
-      if (row.state === "aborted" || !row.idempotency_key) continue;
-      const key = `${row.user_id} ${row.idempotency_key}`;
-      const holder = holders.get(key);
-      if (holder !== undefined) this.#world.violate(`${key} is held by ${holder} and ${row.tx_id}`);
-      holders.set(key, row.tx_id);
-    }
   }
 
   #of(txId: TxId): History {

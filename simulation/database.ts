@@ -34,6 +34,7 @@ export class View {
   readonly #tables: Map<string, Map<string, Row>>;
   readonly #written = new Map<string, Change>();
   /** Rows as they were when this view locked them. */
+  readonly #required: (() => void)[] = [];
   readonly #locked = new Map<string, { table: string; key: string; row: Row | undefined }>();
 
   constructor(tables: Map<string, Map<string, Row>>) {
@@ -45,19 +46,20 @@ export class View {
     return (written ? written.after : this.#tables.get(table)?.get(key)) as R | undefined;
   }
 
-  /** Reads, and holds the row (or its absence) against every rival until the end. */
+  /** Reads, and holds the row, where there is one, against every rival until the end. */
   lock<R extends Row>(table: string, key: string): R | undefined {
-    const id = `${table} ${key}`;
-    const locked = this.#locked.get(id);
-    if (!locked) this.#locked.set(id, { table, key, row: this.#tables.get(table)?.get(key) });
-    else this.#refuseRival(locked);
+    const row = this.#tables.get(table)?.get(key);
+    const locked = this.#locked.get(`${table} ${key}`);
+    if (locked) this.#refuseRival(locked);
+    else if (row) this.#locked.set(`${table} ${key}`, { table, key, row });
     return this.get<R>(table, key);
   }
 
   put(table: string, key: string, after: Row | undefined): void {
+    const id = `${table} ${key}`;
     const before = this.lock(table, key);
-    const first = this.#written.get(`${table} ${key}`);
-    this.#written.set(`${table} ${key}`, { table, key, before: first ? first.before : before, after });
+    if (!this.#locked.has(id)) this.#locked.set(id, { table, key, row: before });
+    this.#written.set(id, { table, key, before: this.#written.get(id)?.before ?? before, after });
   }
 
   /** All rows, in order of key. */
@@ -70,12 +72,20 @@ export class View {
       .filter((row) => row !== undefined);
   }
 
+  /** Holds a whole range against every rival: what is asked must be true still at the end. */
+  require(isTrue: () => boolean, err: SqlError): void {
+    this.#required.push(() => {
+      if (!isTrue()) throw err;
+    });
+  }
+
   /** The time of the server, by its own wall clock. */
   nowMs = 0;
 
   /** Makes it durable, or throws where a rival came first. */
   commit(): Change[] {
     for (const locked of this.#locked.values()) this.#refuseRival(locked);
+    for (const check of this.#required) check();
     const changes = [...this.#written.values()].filter(({ before, after }) => before !== after);
     for (const { table, key, after } of changes) {
       let rows = this.#tables.get(table);
@@ -94,6 +104,9 @@ export class View {
       throw new SqlError(row ? "40001" : "23505", `a rival changed ${table} ${key}`);
   }
 }
+
+/** A statement without a name goes by its first two words. */
+const nameOf = ({ name, text }: Statement): string => name ?? text.trim().split(/\s+/, 2).join(" ");
 
 const NEVER = new Promise<never>(() => {});
 const lost = () => Object.assign(new Error("Connection terminated unexpectedly"), { code: "ECONNRESET" });
@@ -133,16 +146,16 @@ export class SimulatedDatabase {
     this.#watch(this.name, view.commit(), undefined, []);
   }
 
-  /** The connection pool of one incarnation. */
+  /** The connection pool of one incarnation. A transaction goes by the name of its first statement. */
   open(client: Incarnation): Database {
     const run = (view: View, statement: Statement): Rows => {
-      const simulated = this.#statements[statement.name ?? ""];
-      if (!simulated) throw new Error(`${this.name} has no simulated statement ${statement.name}`);
+      const simulated = this.#statements[nameOf(statement)];
+      if (!simulated) throw new Error(`${this.name} has no simulated statement "${nameOf(statement)}"`);
       return simulated(view, statement.values ?? []);
     };
     return {
       query: async (statement) => {
-        const rows = await this.#land(client, statement.name ?? "", () => {
+        const rows = await this.#land(client, nameOf(statement), () => {
           const view = this.#view();
           const rows = run(view, statement);
           this.#watch(this.name, view.commit(), statement, rows);
@@ -152,13 +165,15 @@ export class SimulatedDatabase {
       },
       transaction: async <Result>(work: (tx: Queryable) => Promise<Result>) => {
         const view = this.#view();
+        let first = "";
         const result = await work({
           query: async (statement) => {
-            const rows = await this.#within(client, statement.name ?? "", () => run(view, statement));
+            first ||= nameOf(statement);
+            const rows = await this.#within(client, nameOf(statement), () => run(view, statement));
             return { rows: rows as never[], rowCount: rows.length };
           },
         });
-        await this.#land(client, "commit", () => {
+        await this.#land(client, `commit ${first}`, () => {
           this.#watch(this.name, view.commit(), undefined, []);
           return [];
         });

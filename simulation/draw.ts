@@ -64,6 +64,7 @@ export function planOf(seed: number): Plan {
         ]
       : [],
     calmAt: 12_000,
+    retentionMs: random.pick([100, 1_000, 4_000]),
     isReplayed: random.chance(0.2),
   };
 }

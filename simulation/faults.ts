@@ -22,12 +22,20 @@ const SHARP_STATEMENTS = [
   "product:commit-reservations",
   "payment:settle-committed",
 ];
+/** The raising of a seal, at its end. */
+const RAISE = "commit set local";
 const STATEMENTS = [
   ...SHARP_STATEMENTS,
   "register:acknowledge",
   "register:read-decisions",
-  "order:commit",
-  "product:commit",
+  "order:commit seal",
+  "product:commit seal",
+  ...PARTICIPANTS.map((name) => `${name}:${RAISE}`),
+  "register:raise-watermark",
+  "register:prune-decisions",
+  "order:prune-orders",
+  "product:prune-reservations",
+  "payment:prune-payments",
   "order:abort-orders",
   "product:abort-reservations",
   "payment:settle-aborted",
@@ -39,6 +47,7 @@ const STATEMENTS = [
 ];
 const CALLS = [
   ...PARTICIPANTS.flatMap((name) => ["prepare", "commit", "abort"].map((phase) => [phase, name] as const)),
+  ...PARTICIPANTS.flatMap((name) => ["raiseSeal", "prune"].map((step) => [step, name] as const)),
   ["run", "transaction-manager"],
   ["outcome", "transaction-manager"],
   ["place", "order"],
@@ -101,6 +110,17 @@ const THEMES: ((random: Random) => Fault[])[] = [
     some(3, () =>
       at(random, `${random.pick(["authorize", "capture", "void"])}${random.pick(["<", ">"])}bank`, LOSSES),
     ),
+  // A seal is raised, slowly, while a prepare below it comes late and stays in doubt for the want of another vote.
+  (random) => {
+    const name = random.pick(PARTICIPANTS);
+    const other = random.pick(PARTICIPANTS.filter((each) => each !== name));
+    const nth = random.between(1, 2);
+    return [
+      { point: `${name}:${RAISE}`, nth: 1, times: 9, do: "freeze-before", ms: random.between(1_000, 3_000) },
+      { point: `prepare>${name}`, nth, times: 1, do: "delay", ms: random.between(1_000, 2_600) },
+      { point: `prepare>${other}`, nth, times: 1, do: "lose", ms: 0 },
+    ];
+  },
   // Votes are lost, or overtaken by the abort.
   (random) =>
     some(3, () => at(random, `prepare${random.pick(["<", ">"])}${random.pick(PARTICIPANTS)}`, LOSSES)),

@@ -13,6 +13,7 @@ export interface Mutant {
 }
 
 const MANAGER = "actors/transaction-manager/transaction-manager.ts";
+const SEAL = "simulation/databases/seal.ts";
 const REGISTER = "actors/transaction-manager/register.ts";
 
 export const MUTANTS: readonly Mutant[] = [
@@ -173,5 +174,54 @@ export const MUTANTS: readonly Mutant[] = [
     file: "services/payment/card-caller.ts",
     find: "this.#gateway.authorize({ key: txId, amount",
     replace: "this.#gateway.authorize({ key: calls === 1 ? txId : txId + calls, amount",
+  },
+  {
+    name: "no-watermark-check-on-insert",
+    about: "the register decides what lies below the watermark, and may have decided it before",
+    file: "simulation/databases/register.ts",
+    find: "if (tx_id <= low) continue;",
+    replace: "",
+  },
+  {
+    name: "raise-seal-over-doubt",
+    about: "a seal is raised over a vote that is in doubt",
+    file: SEAL,
+    find: "const isFree = () => !view",
+    replace: "const isFree = () => true || !view",
+  },
+  {
+    name: "raise-seal-beside-prepares",
+    about: "a seal is raised while a vote below it is being recorded",
+    file: SEAL,
+    find: 'view.require(isFree, new SqlError("55P03", "the seal is in use"));',
+    replace: "",
+  },
+  {
+    name: "forget-the-seal",
+    about: "a late prepare is examined as if it were new",
+    file: "actors/protocol/participant.ts",
+    find: 'if (entry.txId <= seal) return { do: "answer", reply: { kind: "forgotten" } };',
+    replace: "",
+  },
+  {
+    name: "watermark-without-seals",
+    about: "the watermark is raised although not everybody has sealed",
+    file: "actors/transaction-manager/garbage.ts",
+    find: "sealed = seal === undefined ? undefined : seal < sealed ? seal : sealed;",
+    replace: "sealed = upTo;",
+  },
+  {
+    name: "prune-before-ack",
+    about: "decisions are deleted before everybody has acknowledged them",
+    file: "simulation/databases/register.ts",
+    find: "tx_id <= watermark(view))\n      .slice(0, limit as number)",
+    replace: "true)\n      .slice(0, limit as number)",
+  },
+  {
+    name: "forgotten-as-abort",
+    about: "the driver takes forgotten for an abort",
+    file: MANAGER,
+    find: 'return stored === "forgotten" ? "unknown" : stored;',
+    replace: 'return stored === "forgotten" ? "abort" : stored;',
   },
 ];

@@ -71,6 +71,8 @@ export interface Plan {
   strays: Stray[];
   /** From here on nothing goes wrong any more, and everybody must come to an end. */
   calmAt: number;
+  /** How long the managers keep decisions. */
+  retentionMs: number;
   /** At the end every message ever sent is delivered once more. */
   isReplayed: boolean;
 }

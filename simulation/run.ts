@@ -1,6 +1,7 @@
 /** One run: from a plan to what came of it. Equal plans give equal runs, step by step. */
 import { startClient } from "./client.ts";
 import { planOf } from "./draw.ts";
+import { balancesOf } from "./invariants.ts";
 import type { Plan } from "./plan.ts";
 import { Shop } from "./shop.ts";
 import type { TraceLine } from "./trace.ts";
@@ -8,6 +9,8 @@ import { World } from "./world.ts";
 
 /** I4: once nothing goes wrong any more, everybody comes to an end within this. */
 const END_MS = 60_000;
+/** A quiet shop has deleted within this what may be deleted. */
+const PRUNED_MS = 30_000;
 /** Longer than a client's attempts and readings can take. */
 const CLIENTS_MS = 180_000;
 
@@ -38,7 +41,10 @@ export async function runPlan(plan: Plan): Promise<Result> {
   await world.run(() => open === 0, plan.calmAt + CLIENTS_MS);
   if (open > 0 && world.violations.length === 0) world.violate("a client has heard nothing final");
   await untilQuiet(world, shop);
-  if (plan.isReplayed && world.violations.length === 0) await replay(world, shop);
+  if (plan.isReplayed && world.violations.length === 0) {
+    await untilPruned(world, shop);
+    await replay(world, shop);
+  }
   if (world.violations.length === 0) shop.checker.checkEnd();
   return {
     seed: plan.seed,
@@ -58,16 +64,22 @@ async function untilQuiet(world: World, shop: Shop): Promise<void> {
     world.violate(`${END_MS} ms after the last fault this is unfinished: ${shop.checker.unfinished}`);
 }
 
+async function untilPruned(world: World, shop: Shop): Promise<void> {
+  await world.run(() => shop.checker.isPruned, world.now + PRUNED_MS);
+  if (!shop.checker.isPruned && world.violations.length === 0)
+    world.violate(`${PRUNED_MS} ms after the end decisions are still kept`);
+}
+
 /** Everything that was ever sent arrives once more, in any order, and changes no balance. */
 async function replay(world: World, shop: Shop): Promise<void> {
-  const before = shop.checker.balances();
+  const before = balancesOf(shop);
   const sent = shop.network.sent.filter(({ method }) =>
     ["prepare", "commit", "abort", "outcome"].includes(method),
   );
   for (const message of sent) shop.network.redeliver(message, world.random.next() * 500);
   await world.run(() => false, world.now + 500);
   await untilQuiet(world, shop);
-  const after = shop.checker.balances();
+  const after = balancesOf(shop);
   if (after !== before && world.violations.length === 0)
     world.violate(`late messages turn ${before} into ${after}`);
 }

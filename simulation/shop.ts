@@ -3,6 +3,8 @@
  * orders, over simulated databases, network and bank. A node that is killed loses its memory and comes up again with
  * none; everything that was durable is in the databases.
  */
+
+import { AsyncLocalStorage } from "node:async_hooks";
 import type {
   DecisionReply,
   Inquiry,
@@ -14,10 +16,12 @@ import type {
   TxId,
 } from "../actors/protocol/messages.ts";
 import { Supervisor } from "../actors/supervisor.ts";
+import { Garbage } from "../actors/transaction-manager/garbage.ts";
+import type { ParticipantPort, RunOptions } from "../actors/transaction-manager/ports.ts";
 import { register } from "../actors/transaction-manager/register.ts";
-import { type RunOptions, TransactionManager } from "../actors/transaction-manager/transaction-manager.ts";
+import { TransactionManager } from "../actors/transaction-manager/transaction-manager.ts";
 import { Voter, type Votes } from "../actors/voter.ts";
-import { ShopError } from "../lib/errors.ts";
+import { isOutOfReach, ShopError } from "../lib/errors.ts";
 import { idMaker } from "../lib/ids.ts";
 import { type Database, unavailable } from "../mixins/database.mixin.ts";
 import { orderParticipant } from "../services/order/order.participant.ts";
@@ -33,13 +37,16 @@ import { SimulatedDatabase } from "./database.ts";
 import { ORDER } from "./databases/order.ts";
 import { PAYMENT } from "./databases/payment.ts";
 import { PRODUCT, type ProductRow } from "./databases/product.ts";
-import { REGISTER } from "./databases/register.ts";
+import { REGISTER, unmarked } from "./databases/register.ts";
+import { unsealed } from "./databases/seal.ts";
 import { Network } from "./network.ts";
-import { nodeNames, type Plan, type Stray } from "./plan.ts";
+import { nodeNames, PARTICIPANTS, type Plan, type Stray } from "./plan.ts";
 import type { Incarnation, World } from "./world.ts";
 
 /** As the service has them. */
 const RECOVERY = { intervalMs: 1_000, ageMs: 2_000 };
+/** More often than in the service, so that much is deleted within a short run. */
+const GARBAGE_INTERVAL_MS = 1_000;
 const PARTICIPANT_TIMEOUT_MS = 3_000;
 const CALL_TIMEOUT_MS = 10_000;
 /** When the simulation begins, by the nodes' wall clocks. */
@@ -89,7 +96,9 @@ export class Shop {
 
   #open({ stock, prices, managers, faults, strays }: Plan): void {
     const world = this.#world;
-    const { product } = this.databases;
+    const { register: decisions, product } = this.databases;
+    decisions.write(unmarked);
+    for (const name of PARTICIPANTS) this.databases[name].write(unsealed);
     product.write((view) => {
       for (const [i, available] of stock.entries()) {
         const row: ProductRow = { id: productIdOf(i), price: PRICE, currency: CURRENCY, available };
@@ -191,20 +200,27 @@ export class Shop {
         for (let i = 0; i < bytes.length; i++) bytes[i] = world.random.int(256);
       },
     );
-    let asked: Requests = {};
     const ask = <R>(name: string, method: string, payload: object) =>
-      network.call<R>(incarnation, name, method, payload, PARTICIPANT_TIMEOUT_MS);
+      network.call<R>(incarnation, name, method, payload, PARTICIPANT_TIMEOUT_MS).catch((err) => {
+        throw isOutOfReach(err.type) ? new ShopError("unavailable", err.message) : err;
+      });
+    const decisions = register(this.databases.register.open(incarnation));
+    const participants: ParticipantPort = {
+      prepare: (name, entries) => ask(name, "prepare", { entries }),
+      commit: (name, txIds) => ask(name, "commit", { txIds }),
+      abort: (name, txIds) => ask(name, "abort", { txIds }),
+      raiseSeal: (name, upTo) => ask(name, "raiseSeal", { upTo }),
+      prune: (name, watermark, limit) => ask(name, "prune", { watermark, limit }),
+    };
+    /** What the run that mints is about. */
+    const running = new AsyncLocalStorage<Requests>();
     const manager = new TransactionManager({
-      register: register(this.databases.register.open(incarnation)),
-      participants: {
-        prepare: (name, entries) => ask(name, "prepare", { entries }),
-        commit: (name, txIds) => ask(name, "commit", { txIds }),
-        abort: (name, txIds) => ask(name, "abort", { txIds }),
-      },
+      register: decisions,
+      participants,
       mailbox: (options) => supervisor.mailbox(options),
-      mint: () => {
-        const txId = newId();
-        checker.onRun(node.name, txId, asked);
+      mint: (floor) => {
+        const txId = newId(floor);
+        checker.onRun(node.name, txId, running.getStore() ?? {});
         return txId;
       },
       clock: supervisor.clock,
@@ -215,11 +231,18 @@ export class Shop {
       intervalMs: RECOVERY.intervalMs,
       tick: () => manager.recover(RECOVERY.ageMs),
     });
+    const garbage = new Garbage({
+      register: decisions,
+      participants,
+      retentionMs: world.plan.retentionMs,
+      learn: (watermark) => manager.learn(watermark),
+      warn: () => {},
+      clock: supervisor.clock,
+    });
+    supervisor.loop({ name: "garbage", intervalMs: GARBAGE_INTERVAL_MS, tick: () => garbage.tick() });
     network.attach(node.service, incarnation, {
-      run: ({ requests, options }: { requests: Requests; options: RunOptions }) => {
-        asked = requests; // run mints before it waits for anything
-        return manager.run(requests, options);
-      },
+      run: ({ requests, options }: { requests: Requests; options: RunOptions }) =>
+        running.run(requests, () => manager.run(requests, options)),
       outcome: ({ inquiries }: { inquiries: Inquiry[] }) => manager.outcome(inquiries),
     });
   }
@@ -228,8 +251,9 @@ export class Shop {
     const { incarnation, service, name } = node;
     const { network, checker } = this;
     const db = this.databases[service as "order"].open(incarnation);
+    const votes = this.#votes(node, db, supervisor);
     const voter = new Voter({
-      votes: this.#votes(node, db, supervisor),
+      votes,
       supervisor,
       batchMax: 256,
       capacity: 2_000,
@@ -260,6 +284,8 @@ export class Shop {
         if (!incarnation.isDead) checker.onSettled(service, txIds, replies, "aborted");
         return replies;
       },
+      raiseSeal: ({ upTo }: { upTo: TxId }) => votes.raiseSeal(upTo),
+      prune: ({ watermark, limit }: { watermark: TxId; limit: number }) => votes.prune(watermark, limit),
       ...(service === "order" && this.#frontOf(node, db, voter)),
       ...(service === "product" && { quote: (params: QuoteParams) => this.#quote(params) }),
     });

@@ -1,7 +1,16 @@
 /** Order's database, statement by statement as services/order/ names them. */
 import type { TxId } from "../../actors/protocol/messages.ts";
 import { type Row, type Simulated, SqlError, type View } from "../database.ts";
-import { idsOf, insertMissing, lockAll, readSeal, seal, tombstone, type VoteColumns } from "./seal.ts";
+import {
+  idsOf,
+  insertMissing,
+  lockAll,
+  prune,
+  seal,
+  sealStatements,
+  tombstone,
+  type VoteColumns,
+} from "./seal.ts";
 
 export interface OrderVote extends VoteColumns {
   state: "prepared" | "committed" | "aborted";
@@ -47,7 +56,7 @@ const visible = (row: OrderVote | undefined) =>
     : [];
 
 export const ORDER: Record<string, Simulated> = {
-  seal: readSeal,
+  ...sealStatements<OrderVote>("orders", (row) => row.state === "prepared"),
 
   "insert-orders"(view, values) {
     const [ids, hashes, users, keys, bodyHashes, lines, totals, currencies, dates] = values as [
@@ -138,6 +147,16 @@ export const ORDER: Record<string, Simulated> = {
         .all<OrderVote>("orders")
         .filter((row) => row.state === "prepared")
         .slice(0, limit as number),
+    ),
+
+  "prune-orders": (view, values) =>
+    idsOf(
+      prune<OrderVote>(
+        view,
+        "orders",
+        values,
+        ({ state, answered_pending }) => state === "aborted" && !answered_pending,
+      ),
     ),
 
   "find-order": (view, [id]) => visible(view.get<OrderVote>("orders", id as TxId)),

@@ -1,7 +1,7 @@
 /** Payment's database, statement by statement as services/payment/ names them. */
 import type { TxId } from "../../actors/protocol/messages.ts";
 import type { Simulated } from "../database.ts";
-import { idsOf, insertMissing, lockAll, readSeal, tombstone, type VoteColumns } from "./seal.ts";
+import { idsOf, insertMissing, lockAll, prune, sealStatements, tombstone, type VoteColumns } from "./seal.ts";
 
 export interface PaymentVote extends VoteColumns {
   state: "authorizing" | "prepared" | "committed" | "aborted";
@@ -13,6 +13,8 @@ export interface PaymentVote extends VoteColumns {
   debt?: "capture" | "void" | null;
 }
 
+const isUnfinished = ({ state }: PaymentVote): boolean => state === "authorizing" || state === "prepared";
+
 const settle =
   (state: "committed" | "aborted"): Simulated =>
   (view, values) => {
@@ -23,10 +25,8 @@ const settle =
     return idsOf(rows);
   };
 
-const isUnfinished = ({ state }: PaymentVote): boolean => state === "authorizing" || state === "prepared";
-
 export const PAYMENT: Record<string, Simulated> = {
-  seal: readSeal,
+  ...sealStatements<PaymentVote>("payments", (row) => isUnfinished(row) || Boolean(row.debt)),
 
   "record-intents"(view, values) {
     const [ids, hashes, refusals, users, amounts, currencies, tokens] = values as [
@@ -71,6 +71,9 @@ export const PAYMENT: Record<string, Simulated> = {
     return idsOf(rows);
   },
 
+  "prune-payments": (view, values) =>
+    idsOf(prune<PaymentVote>(view, "payments", values, ({ state, debt }) => state === "aborted" && !debt)),
+
   "find-prepared": (view, [txIds, state]) =>
     idsOf(
       (txIds as TxId[])
@@ -81,9 +84,11 @@ export const PAYMENT: Record<string, Simulated> = {
   "settle-committed": settle("committed"),
   "settle-aborted": settle("aborted"),
 
-  "clear-debts"(view, [txIds]) {
-    for (const row of lockAll<PaymentVote>(view, "payments", txIds as TxId[]))
-      if (row.debt) view.put("payments", row.tx_id, { ...row, debt: null });
+  "clear-debts"(view, values) {
+    const [txIds, debts] = values as [TxId[], string[]];
+    for (const row of lockAll<PaymentVote>(view, "payments", txIds))
+      if (row.debt === debts[txIds.indexOf(row.tx_id)])
+        view.put("payments", row.tx_id, { ...row, debt: null });
     return [];
   },
 

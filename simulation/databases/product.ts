@@ -1,7 +1,16 @@
 /** Product's database, statement by statement as services/product/product.participant.ts names them. */
 import type { TxId } from "../../actors/protocol/messages.ts";
 import { type Row, type Simulated, SqlError, type View } from "../database.ts";
-import { idsOf, insertMissing, lockAll, readSeal, seal, tombstone, type VoteColumns } from "./seal.ts";
+import {
+  idsOf,
+  insertMissing,
+  lockAll,
+  prune,
+  seal,
+  sealStatements,
+  tombstone,
+  type VoteColumns,
+} from "./seal.ts";
 
 export interface ProductRow extends Row {
   id: string;
@@ -35,7 +44,7 @@ function changed(view: View, txIds: unknown, from: unknown, state: Reservation["
 }
 
 export const PRODUCT: Record<string, Simulated> = {
-  seal: readSeal,
+  ...sealStatements<Reservation>("reservations", (row) => row.state === "prepared"),
 
   reserve(view, values) {
     const [ids, hashes, products, quantities, wanted, demand, prices, currencies] = values as [
@@ -130,6 +139,17 @@ export const PRODUCT: Record<string, Simulated> = {
         (txIds as TxId[]).map((txId) => ({ ...tombstone(txId), product_ids: [], quantities: [] })),
       ),
     ),
+
+  "prune-reservations"(view, values) {
+    const gone = prune<Reservation>(view, "reservations", values, ({ state }) => state !== "prepared");
+    for (const { state, product_ids, quantities } of gone)
+      if (state === "committed")
+        for (const [i, product_id] of product_ids.entries()) {
+          const sold = (view.lock("sold_stock", product_id)?.quantity ?? 0) as number;
+          view.put("sold_stock", product_id, { product_id, quantity: sold + (quantities[i] as number) });
+        }
+    return [{ gone: gone.length }];
+  },
 
   "reservations-in-doubt": (view, [limit]) =>
     idsOf(

@@ -12,8 +12,10 @@ export interface Decision extends Row {
   decided_at: number;
 }
 
-const watermark = (view: View): TxId =>
-  (view.lock("watermark", "") as { tx_id: TxId } | undefined)?.tx_id ?? NIL;
+const watermark = (view: View): TxId => (view.lock("watermark", "") as unknown as { tx_id: TxId }).tx_id;
+
+/** As the migrations leave it. */
+export const unmarked = (view: View): void => view.put("watermark", "", { tx_id: NIL });
 
 export const REGISTER: Record<string, Simulated> = {
   decide(view, values) {
@@ -36,6 +38,49 @@ export const REGISTER: Record<string, Simulated> = {
       const row = view.get<Decision>("decisions", txId);
       return row ? [{ decided_tx_id: row.tx_id, stored_outcome: row.outcome }] : [];
     });
+  },
+
+  enrol(view, [names]) {
+    watermark(view);
+    for (const name of names as string[])
+      if (!view.lock("participants", name)) view.put("participants", name, { name });
+    return [];
+  },
+
+  participants: (view) => view.all("participants").map((row) => ({ ...row })),
+
+  limits(view) {
+    const low = watermark(view);
+    const last = view.all<Decision>("decisions").at(-1)?.tx_id;
+    return [{ watermark: low, highest: last === undefined || last < low ? low : last }];
+  },
+
+  candidate(view, values) {
+    const [ageMs, window] = values as [number, number];
+    const next = view
+      .all<Decision>("decisions")
+      .filter(({ tx_id }) => tx_id > watermark(view))
+      .slice(0, window);
+    const open = next.findIndex((row) => !(row.settled && row.decided_at <= view.nowMs - ageMs));
+    const last = (open < 0 ? next : next.slice(0, open)).at(-1);
+    return last ? [{ tx_id: last.tx_id }] : [];
+  },
+
+  "raise-watermark"(view, values) {
+    const [upTo, sealed] = values as [TxId, string[]];
+    const isOpen = view.all<Decision>("decisions").some((row) => row.tx_id <= upTo && !row.settled);
+    const isEverybody = view.all("participants").every(({ name }) => sealed.includes(name as string));
+    if (watermark(view) < upTo && !isOpen && isEverybody) view.put("watermark", "", { tx_id: upTo });
+    return [{ tx_id: watermark(view) }];
+  },
+
+  "prune-decisions"(view, [limit]) {
+    const gone = view
+      .all<Decision>("decisions")
+      .filter(({ tx_id }) => tx_id <= watermark(view))
+      .slice(0, limit as number);
+    for (const { tx_id } of gone) view.put("decisions", tx_id, undefined);
+    return gone.map(({ tx_id }) => ({ tx_id }));
   },
 
   "read-decisions"(view, [txIds]) {

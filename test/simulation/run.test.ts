@@ -32,7 +32,7 @@ test("1,000 seeds violate nothing, and things do go wrong in them", async () => 
 
 test("the runs reach every answer that a client may hear", async () => {
   const heard = new Set<string>();
-  for (let seed = 1; seed <= 150; seed++)
+  for (let seed = 1; seed <= 200; seed++)
     for (const line of (await runSeed(seed)).trace)
       if (line.step === "answer") heard.add(`${line.status} ${line.code ?? ""}`.trim());
   for (const answer of [
