@@ -106,9 +106,9 @@ export const MUTANTS: readonly Mutant[] = [
     name: "only-read-after-lost-answer",
     about: "after a lost answer the driver only reads, and takes absence for an abort",
     file: MANAGER,
-    find: "const stored = await this.#decisions.ask(proposal);",
+    find: "try {\n        const stored = await this.#decisions.ask(proposal);",
     replace:
-      'const stored = failures === 0 ? await this.#decisions.ask(proposal) : ((await this.#reads.ask(drive.txId)) ?? "abort");',
+      'try {\n        const stored = failures === 0 ? await this.#decisions.ask(proposal) : ((await this.#reads.ask(drive.txId)) ?? "abort");',
   },
   {
     name: "rebind-key-without-outcome",

@@ -114,6 +114,7 @@ export async function runMutants(
 ): Promise<MutantResult[]> {
   const results: MutantResult[] = [];
   const waiting = [...names];
+  let failure: unknown;
   const next = async (): Promise<void> => {
     const mutant = waiting.shift();
     if (mutant === undefined) return;
@@ -125,7 +126,13 @@ export async function runMutants(
     told(result);
     return next();
   };
-  await Promise.all(Array.from({ length: availableParallelism() }, next));
+  // One that does not fit ends the others too, but no thread is left behind.
+  const fail = (err: unknown) => {
+    failure ??= err;
+    waiting.length = 0;
+  };
+  await Promise.all(Array.from({ length: availableParallelism() }, () => next().catch(fail)));
+  if (failure) throw failure;
   return results;
 }
 
