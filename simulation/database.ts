@@ -33,8 +33,8 @@ export class SqlError extends Error {
 export class View {
   readonly #tables: Map<string, Map<string, Row>>;
   readonly #written = new Map<string, Change>();
-  /** Rows as they were when this view locked them. */
   readonly #required: (() => void)[] = [];
+  /** Rows as they were when this view locked them. */
   readonly #locked = new Map<string, { table: string; key: string; row: Row | undefined }>();
 
   constructor(tables: Map<string, Map<string, Row>>) {
@@ -59,7 +59,8 @@ export class View {
     const id = `${table} ${key}`;
     const before = this.lock(table, key);
     if (!this.#locked.has(id)) this.#locked.set(id, { table, key, row: before });
-    this.#written.set(id, { table, key, before: this.#written.get(id)?.before ?? before, after });
+    const first = this.#written.get(id);
+    this.#written.set(id, { table, key, before: first ? first.before : before, after });
   }
 
   /** All rows, in order of key. */

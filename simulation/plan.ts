@@ -73,7 +73,7 @@ export interface Plan {
   calmAt: number;
   /** How long the managers keep decisions. */
   retentionMs: number;
-  /** At the end every message ever sent is delivered once more. */
+  /** At the end all is pruned, and every message of the protocol that was ever sent is delivered once more. */
   isReplayed: boolean;
 }
 
