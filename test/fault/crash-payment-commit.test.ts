@@ -1,0 +1,12 @@
+/** Payment is killed around every durable step of a commit, and around the capture: one authorization, one capture. */
+import { bankAway, describeCrashes, threeWays } from "./fleet/crash.ts";
+
+describeCrashes(
+  ["payment"],
+  [
+    ...threeWays("card capture", ["commit", "commit", "commit"]),
+    ...threeWays("settle-committed", ["commit", "commit", "commit"]),
+    ...threeWays("settle-committed", ["commit", "commit", "commit"], { load: bankAway }),
+    ...threeWays("clear-debts", ["commit", "commit", "commit"], { load: bankAway }),
+  ],
+);
