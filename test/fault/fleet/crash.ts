@@ -1,6 +1,6 @@
 /**
  * A table of crashes becomes tests. Each row: buy, kill the victim at its point, look (nothing false on snapshots),
- * start it again, and within five seconds nothing is in doubt, every 201 is there, the bank agrees, and every key
+ * start it again, and within seconds nothing is in doubt, every 201 is there, the bank agrees, and every key
  * leads to its one order. Rows run side by side in fleets of their own, because most of a crash is waiting.
  */
 import { randomUUID } from "node:crypto";
@@ -13,8 +13,9 @@ import { type Answer, CHECKOUT, Fleet, type MessageServer, type Purchase, startN
 import type { Hit, When } from "./messages.ts";
 import type { ShopNode } from "./node.ts";
 
-/** The bound on I4 is 60 s; ours after a restart is this. */
-const SETTLED_MS = 5_000;
+/** I4 allows 60 s. An abort that nobody stored is presumed after 3.5 s and carried out within 5; the rest is for a busy
+ *  machine. */
+const SETTLED_MS = 8_000;
 
 export interface Crash {
   at: string;
@@ -132,7 +133,7 @@ export const threeWays = (
     ...rest,
   }));
 
-const LANES = 2;
+const LANES = 3;
 
 export function describeCrashes(victim: readonly ServiceName[], rows: readonly Crash[]): void {
   let nats: MessageServer;
@@ -206,24 +207,17 @@ async function crash(
   const hit = victim.hits.at(-1);
   if (!hit) throw new Error(`the victim died, and not at ${at}`);
 
-  const live = await fleet.audit(0);
-  expect(live.invariants.flatMap(({ violations }) => violations)).toEqual([]);
+  await fleet.audit();
 
   await fleet.replace("victim");
-  const readyAt = performance.now();
-  const settled = await fleet.audit(SETTLED_MS);
-  expect(settled.invariants.flatMap(({ violations }) => violations)).toEqual([]);
-  expect({ inDoubt: settled.inDoubt, doubts: settled.doubts }).toEqual({ inDoubt: 0, doubts: {} });
-  expect(performance.now() - readyAt).toBeLessThan(SETTLED_MS + 1_000);
+  await fleet.settled(SETTLED_MS);
   await provoked;
   await outcomeIs(fleet, then, hit);
   await holds?.(fleet, edge, hit);
 
   const first = await Promise.all(buying);
   await keysHold(fleet, edge, first);
-  const quiet = await fleet.audit(SETTLED_MS);
-  expect(quiet).toMatchObject({ ok: true, inDoubt: 0 });
-  expect(await fleet.wrongCards()).toEqual([]);
+  await fleet.settled(SETTLED_MS);
   for (const node of Object.values(fleet.nodes))
     expect(node.errors.filter((line) => line.includes("needs an operator"))).toEqual([]);
 }

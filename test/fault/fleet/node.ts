@@ -1,9 +1,12 @@
 /** The test's end of one process of a fleet: tells it what to do, hears what hit it, and ends it by its own pid. */
 import { type ChildProcess, fork } from "node:child_process";
 import { once } from "node:events";
+import { tmpdir } from "node:os";
+import path from "node:path";
 import { createInterface } from "node:readline";
 import type { ServiceName } from "../../../config/index.ts";
 import type { CardGateway } from "../../../services/payment/gateway.ts";
+import { DIRECTORY_VARIABLE } from "../../harness/databases.ts";
 import { until } from "../../support/until.ts";
 import type { Failed, Fault, FromNode, Hit, ToNode } from "./messages.ts";
 
@@ -143,6 +146,8 @@ export class ShopNode {
         NODE_ENV: "test",
         LOGLEVEL: "error",
         DATABASE_POOL_MAX: "4",
+        // A process starts in half the time where another has compiled the same sources.
+        NODE_COMPILE_CACHE: path.join(process.env[DIRECTORY_VARIABLE] ?? tmpdir(), "compiled"),
         ...env,
         NODEID: nodeId,
         SERVICES: services.join(","),
