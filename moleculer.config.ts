@@ -6,6 +6,7 @@
  */
 import { type BrokerOptions, Validators } from "moleculer";
 import { config } from "./config/index.ts";
+import { NATS_TRANSPORTER } from "./mixins/nats.transporter.ts";
 
 /**
  * Innermost first. Against the framework's own order: the cache stands inside hooks and validation, so a hit is
@@ -52,7 +53,7 @@ const options: BrokerOptions = {
     : { type: "Pino", options: { pino: { options: { base: null, hooks: { logMethod } } } } },
   logLevel: config.logLevel,
 
-  transporter: null,
+  transporter: config.transporter ? { type: NATS_TRANSPORTER, options: { url: config.transporter } } : null,
   cacher: null,
   serializer: "JSON",
   heartbeatInterval: 3,

@@ -46,7 +46,7 @@ const gateway: ServiceSchema<GatewaySettings> = {
     ip: null,
     corsOrigins: config.corsOrigins,
     trustedProxies: config.trustedProxies,
-    expectedServices: config.services,
+    expectedServices: config.expectedServices,
     logRequest: null,
     logResponse: null,
     logRouteRegistration: "debug",

@@ -12,7 +12,7 @@
  */
 import type { Failure, InquiryReply, Requests, RunResult, TxId } from "../../actors/protocol/messages.ts";
 import { requestHash } from "../../actors/protocol/request-hash.ts";
-import { ShopError } from "../../lib/errors.ts";
+import { isOutOfReach, ShopError } from "../../lib/errors.ts";
 import type { Money } from "../../lib/money.ts";
 import type { Quote } from "../product/api.ts";
 import { firstRefusal, type OrderRequest, type OrderRow, type OrderState, refusalError } from "./order.ts";
@@ -187,7 +187,7 @@ export function failureError(failures: readonly Failure[]): ShopError {
     return new ShopError("overloaded", "The shop is overloaded; nothing was bought. Try again.", {
       retryAfter: 1,
     });
-  if (codes.has("unavailable") || codes.has("SERVICE_NOT_AVAILABLE") || codes.has("SERVICE_NOT_FOUND"))
+  if ([...codes].some(isOutOfReach))
     return new ShopError(
       "unavailable",
       "A part of the shop cannot be reached; nothing was bought. Try again.",
