@@ -3,13 +3,16 @@ import { describeCrashes, refusals, requoted, threeWays } from "./fleet/crash.ts
 
 const REQUEST = { lines: [], total: 990, currency: "EUR", createdAt: "2026-01-01T00:00:00.000Z" };
 
+const ABORT = ["abort", "abort", "abort"] as const;
+
 describeCrashes(
   ["order"],
   [
-    ...threeWays("insert-orders", ["abort", "abort", "abort"]),
-    ...threeWays("abort-replaced", ["abort", "abort", "abort"], { load: requoted }),
-    ...threeWays("insert-orders", ["abort", "abort", "abort"], { load: requoted, nth: 2 }),
-    ...threeWays("insert-orders + commit", ["abort", "abort", "abort"], { load: requoted }),
-    ...threeWays("refuse-order + commit", ["abort", "abort", "abort"], refusals("order", REQUEST)),
+    ...threeWays("insert-orders", ["either", "either", "either"]),
+    ...threeWays("insert-orders", ABORT, { isAway: true }),
+    ...threeWays("abort-replaced", ABORT, { load: requoted, isAway: true }),
+    ...threeWays("insert-orders", ABORT, { load: requoted, nth: 2, isAway: true }),
+    ...threeWays("insert-orders + commit", ABORT, { load: requoted, isAway: true }),
+    ...threeWays("refuse-order + commit", ABORT, refusals("order", REQUEST)),
   ],
 );

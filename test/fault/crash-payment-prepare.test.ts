@@ -7,14 +7,18 @@ const REQUEST = {
   currency: "EUR",
   token: "tok_ok",
 };
+const ABORT = ["abort", "abort", "abort"] as const;
+const EITHER = ["either", "either", "either"] as const;
 
 describeCrashes(
   ["payment"],
   [
-    ...threeWays("record-intents", ["abort", "abort", "abort"]),
-    ...threeWays("card authorize", ["abort", "abort", "abort"]),
-    ...threeWays("record-answers", ["abort", "abort", "abort"]),
-    ...threeWays("record-answers", ["abort", "abort", "abort"], { load: declined }),
-    ...threeWays("record-intents", ["abort", "abort", "abort"], refusals("payment", REQUEST)),
+    ...threeWays("record-intents", ABORT, { isAway: true }),
+    ...threeWays("card authorize", ABORT, { isAway: true }),
+    ...threeWays("card authorize", EITHER),
+    ...threeWays("record-answers", ABORT, { isAway: true }),
+    ...threeWays("record-answers", EITHER),
+    ...threeWays("record-answers", EITHER, { load: declined }),
+    ...threeWays("record-intents", ABORT, refusals("payment", REQUEST)),
   ],
 );

@@ -7,9 +7,11 @@ import { randomUUID } from "node:crypto";
 import { afterAll, beforeAll, expect, test } from "@jest/globals";
 import type { ServiceName } from "../../../config/index.ts";
 import { newId } from "../../../lib/ids.ts";
+import { startNats } from "../../../scripts/servers/nats.ts";
+import type { Server } from "../../../scripts/servers/server.ts";
 import { entryOf } from "../../support/replica.ts";
 import { until } from "../../support/until.ts";
-import { type Answer, CHECKOUT, Fleet, type MessageServer, type Purchase, startNats } from "./fleet.ts";
+import { type Answer, CHECKOUT, Fleet, type Purchase } from "./fleet.ts";
 import type { Hit, When } from "./messages.ts";
 import type { ShopNode } from "./node.ts";
 
@@ -21,7 +23,7 @@ export interface Crash {
   at: string;
   when: When;
   /** What becomes of the transactions that the statement or message was about. */
-  then: "commit" | "abort" | "either";
+  outcome: "commit" | "abort" | "either";
   /** What makes the victim come to its point; by default four purchases at once. */
   load?: (fleet: Fleet, edge: ShopNode) => Promise<Purchase[]> | Purchase[];
   /** Instead of purchases: messages of the protocol, sent as a manager would. Its failure is part of the crash. */
@@ -29,6 +31,8 @@ export interface Crash {
   /** What else holds once the victim is back. */
   holds?: (fleet: Fleet, edge: ShopNode, hit: Hit) => Promise<void>;
   nth?: number;
+  /** The victim stays away until its clients have been answered, instead of coming back in time for another try. */
+  isAway?: true;
 }
 
 const TITLES = { before: "before", middle: "in the middle of", after: "after" };
@@ -123,25 +127,25 @@ async function prepareOf(
 /** Every point in each of the three ways: before it, nothing of it is durable; after it, all is. */
 export const threeWays = (
   at: string,
-  outcomes: readonly [before: Crash["then"], middle: Crash["then"], after: Crash["then"]],
+  outcomes: readonly [before: Crash["outcome"], middle: Crash["outcome"], after: Crash["outcome"]],
   rest: Partial<Crash> = {},
 ): Crash[] =>
   (["before", "middle", "after"] as const).map((when, i) => ({
     at,
     when,
-    then: outcomes[i] as Crash["then"],
+    outcome: outcomes[i] as Crash["outcome"],
     ...rest,
   }));
 
 const LANES = 3;
 
 export function describeCrashes(victim: readonly ServiceName[], rows: readonly Crash[]): void {
-  let nats: MessageServer;
+  let nats: Server;
   const free: Fleet[] = [];
   const all: Fleet[] = [];
   const rest = CHECKOUT.filter((name) => !victim.includes(name));
-  const titleOf = ({ at, when, then, load }: Crash): string =>
-    `${victim.join(" and ")} dies ${TITLES[when]} ${at}${load ? ` (${load.name})` : ""}: ${OUTCOMES[then]}`;
+  const titleOf = ({ at, when, outcome, load, isAway }: Crash): string =>
+    `${victim.join(" and ")} dies ${TITLES[when]} ${at}${load ? ` (${load.name})` : ""}${isAway ? " and stays away" : ""}: ${OUTCOMES[outcome]}`;
   beforeAll(async () => {
     nats = await startNats();
     const nodes = { victim, rest };
@@ -196,7 +200,7 @@ export function describeCrashes(victim: readonly ServiceName[], rows: readonly C
 
 async function crash(
   fleet: Fleet,
-  { at, when, nth = 1, then, load = plain, provoke, holds }: Crash,
+  { at, when, nth = 1, outcome, load = plain, provoke, holds, isAway }: Crash,
 ): Promise<void> {
   const [victim, edge] = [fleet.node("victim"), fleet.node("rest")];
   const purchases = provoke ? [] : await load(fleet, edge);
@@ -209,10 +213,11 @@ async function crash(
 
   await fleet.audit();
 
+  if (isAway) await Promise.all(buying);
   await fleet.replace("victim");
   await fleet.settled(SETTLED_MS);
   await provoked;
-  await outcomeIs(fleet, then, hit);
+  await outcomeIs(fleet, outcome, hit);
   await holds?.(fleet, edge, hit);
 
   const first = await Promise.all(buying);
@@ -223,15 +228,15 @@ async function crash(
 }
 
 /** The orders of the transactions that were hit; agreement with everybody else is the audit's business. */
-async function outcomeIs(fleet: Fleet, then: Crash["then"], { txIds }: Hit): Promise<void> {
-  if (then === "either") return;
+async function outcomeIs(fleet: Fleet, outcome: Crash["outcome"], { txIds }: Hit): Promise<void> {
+  if (outcome === "either") return;
   const rows = await fleet.query<{ id: string; state: string }>(
     "order",
     "select id, state from orders where id = any($1::uuid[])",
     [txIds],
   );
   const committed = rows.filter(({ state }) => state === "committed").map(({ id }) => id);
-  expect(committed.toSorted()).toEqual(then === "commit" ? txIds.toSorted() : []);
+  expect(committed.toSorted()).toEqual(outcome === "commit" ? txIds.toSorted() : []);
 }
 
 /** Repeating a request with its key gives the answer that was given, or the first final one; never a second order. */

@@ -3,7 +3,7 @@
  * them. It does what the test tells it over IPC, and ends when the test's process does.
  */
 import { registerHooks } from "node:module";
-import type { BrokerOptions, Context } from "moleculer";
+import type { Context } from "moleculer";
 import { installClock, setClock } from "./clock.ts";
 import { arm, callFaults, installStatementFaults } from "./faults.ts";
 import type { Failed, FromNode, ToNode } from "./messages.ts";
@@ -29,7 +29,6 @@ const { default: options } = await import("../../../moleculer.config.ts");
 const tell = (message: FromNode) => process.send?.(message);
 const broker = await createShop({
   overrides: {
-    transporter: process.env.NATS_URL as BrokerOptions["transporter"],
     middlewares: [...(options.middlewares ?? []), callFaults(() => broker)],
   },
 });
@@ -70,9 +69,6 @@ async function carryOut(
       return {};
     case "clock":
       setClock(order.offsetMs);
-      return {};
-    case "lost":
-      broker.registry.nodes.disconnected(order.nodeId, true);
       return {};
     case "await":
       await broker.waitForServices(order.services, 20_000, 10);

@@ -2,14 +2,12 @@
  * A shop in several processes, over real PostgreSQL and a real message server, each of which can be killed by itself;
  * with a bank that outlives them all. Clients buy through one process that a test leaves alive.
  */
-import { type ChildProcess, spawn } from "node:child_process";
 import { randomUUID } from "node:crypto";
-import { once } from "node:events";
-import { createInterface } from "node:readline";
 import pg from "pg";
 import type { DatabaseName, ServiceName } from "../../../config/index.ts";
 import { audit } from "../../../scripts/audit/audit.ts";
 import type { AuditReport } from "../../../scripts/audit/report.ts";
+import type { Server } from "../../../scripts/servers/server.ts";
 import { cloneDatabases, type TestDatabases } from "../../harness/databases.ts";
 import { ScriptedGateway } from "../../support/card-gateway.ts";
 import { until } from "../../support/until.ts";
@@ -38,7 +36,7 @@ export interface FleetOptions {
   nodes: Readonly<Record<string, readonly ServiceName[]>>;
   /** By node. */
   env?: Readonly<Record<string, Readonly<Record<string, string>>>>;
-  nats: MessageServer;
+  nats: Server;
 }
 
 export class Fleet {
@@ -49,6 +47,8 @@ export class Fleet {
   readonly acknowledged = new Set<string>();
   readonly nodes: Record<string, ShopNode> = {};
 
+  readonly #pools = new Map<DatabaseName, pg.Pool>();
+
   private constructor(databases: TestDatabases) {
     this.databases = databases;
   }
@@ -56,7 +56,7 @@ export class Fleet {
   static async start({ nodes, env = {}, nats }: FleetOptions): Promise<Fleet> {
     const fleet = new Fleet(await cloneDatabases(CHECKOUT));
     const namespace = randomUUID().slice(0, 8);
-    const common = { NAMESPACE: namespace, NATS_URL: nats.url, ...variablesOf(fleet.databases) };
+    const common = { NAMESPACE: namespace, TRANSPORTER: nats.url, ...variablesOf(fleet.databases) };
     const started = await Promise.allSettled(
       Object.entries(nodes).map(async ([nodeId, services]) => {
         const needs = CHECKOUT.filter((name) => !services.includes(name));
@@ -80,6 +80,7 @@ export class Fleet {
   /** Kills everybody: what a stop leaves behind is another test's business. */
   async stop(): Promise<void> {
     await Promise.all(Object.values(this.nodes).map((node) => node.kill()));
+    await Promise.all([...this.#pools.values()].map((pool) => pool.end()));
     await this.databases.drop();
   }
 
@@ -89,18 +90,13 @@ export class Fleet {
     return node;
   }
 
-  /** Tells the others that a node has died, as their heartbeats would after a while, and starts it again. */
+  /** Starts a node that has died, and waits until the others see it. */
   async replace(name: string): Promise<void> {
     const dead = this.node(name);
-    await this.mourn(name);
     await dead.restart();
     await Promise.all(
       Object.entries(this.nodes).map(([each, node]) => each !== name && node.sees(dead.options.services)),
     );
-  }
-
-  async mourn(name: string): Promise<void> {
-    await Promise.all(Object.entries(this.nodes).map(([each, node]) => each !== name && node.mourn(name)));
   }
 
   async addProduct(via: ShopNode, stock = 1_000_000): Promise<string> {
@@ -149,33 +145,41 @@ export class Fleet {
     return report;
   }
 
-  /** Waits until the audit sees nothing unfinished, no violation meanwhile, and the bank's books agree. */
+  /** What waits for something, counted: nothing, once the shop is quiet. */
+  async unfinished(): Promise<Record<string, number>> {
+    const counts = await Promise.all(
+      Object.entries(UNFINISHED).map(async ([what, [name, text]]) => {
+        const [row] = await this.query<{ n: number }>(name, `select count(*)::int as n from ${text}`);
+        return [what, row?.n ?? 0] as const;
+      }),
+    );
+    return Object.fromEntries(counts.filter(([, n]) => n > 0));
+  }
+
+  /** Waits until nothing is unfinished. Then the audit is clean, and the bank's books say what the orders say. */
   async settled(msMax: number): Promise<void> {
-    let doubts: unknown;
-    await until(
-      "nothing is in doubt",
-      async () => {
-        const report = await this.audit();
-        doubts = report.doubts;
-        return report.inFlight === 0;
-      },
-      msMax,
-      100, // a look costs the machine tens of milliseconds
-    ).catch((err) => {
-      throw new Error(`${err.message}: ${JSON.stringify(doubts)}`);
+    let left: Record<string, number> = {};
+    const isQuiet = async () => {
+      left = await this.unfinished();
+      return Object.keys(left).length === 0;
+    };
+    await until("nothing is in doubt", isQuiet, msMax, 50).catch((err) => {
+      throw new Error(`${err.message}, but ${JSON.stringify(left)}`);
     });
+    const { inFlight } = await this.audit();
+    if (inFlight > 0) throw new Error(`the audit sees ${inFlight} unfinished where nothing is`);
     const wrong = await this.wrongCards();
     if (wrong.length > 0) throw new Error(`the bank's books differ: ${wrong.join("; ")}`);
   }
 
   async query<Row>(name: DatabaseName, text: string, values: unknown[] = []): Promise<Row[]> {
-    const client = new pg.Client({ connectionString: this.databases.urlOf(name) });
-    await client.connect();
-    try {
-      return (await client.query(text, values)).rows as Row[];
-    } finally {
-      await client.end();
+    let pool = this.#pools.get(name);
+    if (!pool) {
+      pool = new pg.Pool({ connectionString: this.databases.urlOf(name), max: 1 });
+      pool.on("error", () => undefined); // an idle connection that breaks is replaced at the next use
+      this.#pools.set(name, pool);
     }
+    return (await pool.query(text, values)).rows as Row[];
   }
 
   /** Confirmed orders by key: more than one is a charge too many. */
@@ -210,6 +214,15 @@ export class Fleet {
   }
 }
 
+const UNFINISHED: Readonly<Record<string, readonly [DatabaseName, string]>> = {
+  "orders prepared": ["order", "orders where state = 'prepared'"],
+  "events not published": ["order", "outbox where published_at is null"],
+  "reservations prepared": ["product", "reservations where state = 'prepared'"],
+  "payments in doubt": ["payment", "payments where state in ('authorizing', 'prepared')"],
+  "payments that owe": ["payment", "payments where debt is not null"],
+  "commits not acknowledged": ["transaction-manager", "decisions where not settled"],
+};
+
 /** Not for good: no answer, no node, too late, and 202. */
 const FINAL = new Set([201, 402, 409, 422]);
 
@@ -220,30 +233,4 @@ function variablesOf(databases: TestDatabases): Record<string, string> {
       url,
     ]),
   );
-}
-
-export interface MessageServer {
-  url: string;
-  stop(): Promise<void>;
-}
-
-export async function startNats(): Promise<MessageServer> {
-  const server: ChildProcess = spawn("nats-server", ["--addr", "127.0.0.1", "--port", "-1"], {
-    stdio: ["ignore", "ignore", "pipe"],
-  });
-  const ended = once(server, "exit");
-  const address = Promise.withResolvers<string>();
-  server.on("error", address.reject);
-  server.on("exit", () => address.reject(new Error("nats-server ended before it listened")));
-  createInterface({ input: server.stderr as NodeJS.ReadableStream }).on("line", (line) => {
-    const found = /Listening for client connections on (\S+)/.exec(line)?.[1];
-    if (found) address.resolve(`nats://${found}`);
-  });
-  return {
-    url: await address.promise,
-    async stop() {
-      server.kill("SIGKILL");
-      await ended;
-    },
-  };
 }

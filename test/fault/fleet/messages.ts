@@ -36,7 +36,6 @@ export type ToNode =
   | { what: "call"; id: number; action: string; params: object; meta: object }
   | { what: "arm"; id: number; fault: Fault }
   | { what: "clock"; id: number; offsetMs: number }
-  | { what: "lost"; id: number; nodeId: string }
   | { what: "await"; id: number; services: string[] }
   | { what: "card"; id: number; value?: unknown; failed?: Failed };
 

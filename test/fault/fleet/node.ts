@@ -98,11 +98,6 @@ export class ShopNode {
     await this.#tell({ what: "clock", offsetMs });
   }
 
-  /** Tells it at once what its heartbeats would show it after a while: that another node is gone. */
-  async mourn(nodeId: string): Promise<void> {
-    await this.#tell({ what: "lost", nodeId });
-  }
-
   async sees(services: readonly ServiceName[]): Promise<void> {
     await this.#tell({ what: "await", services: [...services] });
   }
