@@ -2,9 +2,10 @@
  * The manager is killed around the one statement that decides. Before it nobody can commit; after it everybody must,
  * though nobody has been told; in the middle whoever asks finds out which.
  */
-import { describeCrashes, threeWays, unanswered } from "./fleet/crash.ts";
+import { testCrashes, threeWays } from "./fleet/crash.ts";
+import { unanswered } from "./fleet/loads.ts";
 
-describeCrashes(
+testCrashes(
   ["transaction-manager"],
   [
     ...threeWays("decide", ["abort", "either", "commit"]),

@@ -1,7 +1,8 @@
 /** The manager is killed while it carries messages, and around its note of who has acknowledged: the rest is recovery's. */
-import { declined, describeCrashes, threeWays } from "./fleet/crash.ts";
+import { testCrashes, threeWays } from "./fleet/crash.ts";
+import { declined } from "./fleet/loads.ts";
 
-describeCrashes(
+testCrashes(
   ["transaction-manager"],
   [
     ...threeWays("call order.prepare", ["abort", "abort", "abort"]),

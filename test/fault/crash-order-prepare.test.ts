@@ -1,11 +1,12 @@
 /** Order is killed around every durable step of its prepare. Without a vote there is no commit, and the key is free. */
-import { describeCrashes, refusals, requoted, threeWays } from "./fleet/crash.ts";
+import { testCrashes, threeWays } from "./fleet/crash.ts";
+import { refusals, requoted } from "./fleet/loads.ts";
 
 const REQUEST = { lines: [], total: 990, currency: "EUR", createdAt: "2026-01-01T00:00:00.000Z" };
 
 const ABORT = ["abort", "abort", "abort"] as const;
 
-describeCrashes(
+testCrashes(
   ["order"],
   [
     ...threeWays("insert-orders", ["either", "either", "either"]),

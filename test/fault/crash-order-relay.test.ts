@@ -1,9 +1,9 @@
 /** The relay of order's outbox and its receiver are killed around their durable steps: an event has one effect. */
 import { describe } from "@jest/globals";
-import { describeCrashes, threeWays } from "./fleet/crash.ts";
+import { testCrashes, threeWays } from "./fleet/crash.ts";
 
 describe("the relay", () =>
-  describeCrashes(
+  testCrashes(
     ["order"],
     [
       ...threeWays("call notification.receive", ["either", "either", "either"]),
@@ -11,4 +11,4 @@ describe("the relay", () =>
     ],
   ));
 describe("the receiver", () =>
-  describeCrashes(["notification"], threeWays("notification_insert", ["either", "either", "either"])));
+  testCrashes(["notification"], threeWays("notification_insert", ["either", "either", "either"])));

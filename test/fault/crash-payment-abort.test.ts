@@ -1,5 +1,6 @@
 /** Payment is killed around every durable step of an abort, and around the void: no card stays held. */
-import { describeCrashes, soldOut, threeWays, tombstones } from "./fleet/crash.ts";
+import { testCrashes, threeWays } from "./fleet/crash.ts";
+import { soldOut, tombstones } from "./fleet/loads.ts";
 
 const REQUEST = {
   userId: "01890a5d-ac96-774b-bcce-b302099a8057",
@@ -8,7 +9,7 @@ const REQUEST = {
   token: "tok_ok",
 };
 
-describeCrashes(
+testCrashes(
   ["payment"],
   [
     ...threeWays("settle-aborted", ["abort", "abort", "abort"], { load: soldOut }),

@@ -1,7 +1,8 @@
 /** Payment is killed around every durable step of a commit, and around the capture: one authorization, one capture. */
-import { bankAway, describeCrashes, threeWays } from "./fleet/crash.ts";
+import { testCrashes, threeWays } from "./fleet/crash.ts";
+import { bankAway } from "./fleet/loads.ts";
 
-describeCrashes(
+testCrashes(
   ["payment"],
   [
     ...threeWays("card capture", ["commit", "commit", "commit"]),

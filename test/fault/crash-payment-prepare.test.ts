@@ -1,5 +1,6 @@
 /** Payment is killed around every durable step of its prepare, and around the call of the bank between them. */
-import { declined, describeCrashes, refusals, threeWays } from "./fleet/crash.ts";
+import { testCrashes, threeWays } from "./fleet/crash.ts";
+import { declined, refusals } from "./fleet/loads.ts";
 
 const REQUEST = {
   userId: "01890a5d-ac96-774b-bcce-b302099a8057",
@@ -10,7 +11,7 @@ const REQUEST = {
 const ABORT = ["abort", "abort", "abort"] as const;
 const EITHER = ["either", "either", "either"] as const;
 
-describeCrashes(
+testCrashes(
   ["payment"],
   [
     ...threeWays("record-intents", ABORT, { isAway: true }),

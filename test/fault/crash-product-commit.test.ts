@@ -1,8 +1,9 @@
 /** Product is killed around every durable step of phase two. What it has promised it carries out, once. */
 import { randomUUID } from "node:crypto";
-import { declined, describeCrashes, threeWays, tombstones } from "./fleet/crash.ts";
+import { testCrashes, threeWays } from "./fleet/crash.ts";
+import { declined, tombstones } from "./fleet/loads.ts";
 
-describeCrashes(
+testCrashes(
   ["product"],
   [
     ...threeWays("commit-reservations", ["commit", "commit", "commit"]),

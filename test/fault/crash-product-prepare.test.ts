@@ -2,11 +2,12 @@
  * Product is killed around every durable step of its prepare. While it is away there is no vote and so no commit; where
  * it is back in time, the manager asks again and gets the one vote that is recorded.
  */
-import { describeCrashes, scarce, threeWays } from "./fleet/crash.ts";
+import { testCrashes, threeWays } from "./fleet/crash.ts";
+import { scarce } from "./fleet/loads.ts";
 
 const AWAY = { isAway: true } as const;
 
-describeCrashes(
+testCrashes(
   ["product"],
   [
     ...threeWays("reserve", ["abort", "abort", "abort"], AWAY),

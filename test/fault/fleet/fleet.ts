@@ -156,8 +156,9 @@ export class Fleet {
     return Object.fromEntries(counts.filter(([, n]) => n > 0));
   }
 
-  /** Waits until nothing is unfinished. Then the audit is clean, and the bank's books say what the orders say. */
-  async settled(msMax: number): Promise<void> {
+  /** Waits until nothing is unfinished. Then the audit is clean, the bank's books say what the orders say, and nobody
+   *  has called for an operator. */
+  async settled(msMax = SETTLED_MS): Promise<void> {
     let left: Record<string, number> = {};
     const isQuiet = async () => {
       left = await this.unfinished();
@@ -170,6 +171,10 @@ export class Fleet {
     if (inFlight > 0) throw new Error(`the audit sees ${inFlight} unfinished where nothing is`);
     const wrong = await this.wrongCards();
     if (wrong.length > 0) throw new Error(`the bank's books differ: ${wrong.join("; ")}`);
+    const alarms = Object.values(this.nodes).flatMap(({ errors }) =>
+      errors.filter((line) => ALARM.test(line)),
+    );
+    if (alarms.length > 0) throw new Error(`an operator was called: ${alarms.join("; ")}`);
   }
 
   async query<Row>(name: DatabaseName, text: string, values: unknown[] = []): Promise<Row[]> {
@@ -182,15 +187,40 @@ export class Fleet {
     return (await pool.query(text, values)).rows as Row[];
   }
 
-  /** Confirmed orders by key: more than one is a charge too many. */
-  async confirmedBy(keys: string[]): Promise<Map<string, string[]>> {
+  async confirmedAmong(txIds: string[]): Promise<string[]> {
+    const rows = await this.query<{ id: string }>(
+      "order",
+      "select id from orders where id = any($1::uuid[]) and state = 'committed' order by id",
+      [txIds],
+    );
+    return rows.map(({ id }) => id);
+  }
+
+  /** A request that is repeated with its key gets the answer that was given, or the first final one; never is there a
+   *  second order. Throws where that is not so. */
+  async keysHold(via: ShopNode, answers: readonly Answer[]): Promise<void> {
+    const again = await Promise.all(answers.map(({ purchase }) => this.insist(via, purchase)));
     const rows = await this.query<{ key: string; ids: string[] }>(
       "order",
       `select idempotency_key as key, array_agg(id::text) as ids from orders
        where idempotency_key = any($1) and state = 'committed' group by 1`,
-      [keys],
+      [answers.map(({ purchase }) => purchase.key)],
     );
-    return new Map(rows.map(({ key, ids }) => [key, ids]));
+    const confirmed = new Map(rows.map(({ key, ids }) => [key, ids.join()]));
+    for (const [i, answer] of again.entries()) {
+      const { purchase, status, id } = answer;
+      const [first, stored] = [answers[i], confirmed.get(purchase.key)];
+      if ((first?.status === 201 && first.id !== id) || stored !== (status === 201 ? id : undefined))
+        throw new Error(`${JSON.stringify({ first, answer })} and confirmed is ${stored ?? "none"}`);
+    }
+  }
+
+  /** After a row that failed half-way: everybody is running, and nothing is armed. */
+  async repair(): Promise<void> {
+    for (const [name, node] of Object.entries(this.nodes)) {
+      if (node.isArmed) await node.kill();
+      if (node.hasEnded) await this.replace(name);
+    }
   }
 
   /** What the bank holds against the shop's books: one line for each card that is not as its order says. */
@@ -213,6 +243,12 @@ export class Fleet {
     return wrong;
   }
 }
+
+/** I4 allows 60 s. An abort that nobody stored is presumed after 3.5 s and carried out within 5; the rest is for a busy
+ *  machine. */
+const SETTLED_MS = 8_000;
+
+const ALARM = /needs an operator/;
 
 const UNFINISHED: Readonly<Record<string, readonly [DatabaseName, string]>> = {
   "orders prepared": ["order", "orders where state = 'prepared'"],

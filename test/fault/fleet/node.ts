@@ -32,6 +32,7 @@ export class ShopNode {
   /** What its log says at level error. */
   readonly errors: string[] = [];
   #process: ChildProcess;
+  #armed = false;
   #lastId = 0;
   readonly #waiting = new Map<number, PromiseWithResolvers<Reply>>();
 
@@ -89,8 +90,14 @@ export class ShopNode {
     return { value: value as Result, status };
   }
 
+  /** True while a fault waits for its moment. */
+  get isArmed(): boolean {
+    return this.#armed && this.hits.length === 0;
+  }
+
   async arm(fault: Omit<Fault, "nth" | "deed"> & Partial<Fault>): Promise<void> {
     this.hits.length = 0;
+    this.#armed = true;
     await this.#tell({ what: "arm", fault: { nth: 1, deed: "kill", ...fault } });
   }
 
