@@ -48,13 +48,21 @@ export const threeWays = (
   }));
 
 /** The victim is one process, and the rest of the shop another, through which clients buy. */
-export function testCrashes(victim: readonly ServiceName[], rows: readonly Crash[]): void {
+export function testCrashes(
+  victim: readonly ServiceName[],
+  rows: readonly Crash[],
+  clocks: { victim: number; rest: number } = { victim: 0, rest: 0 },
+): void {
   const rest = CHECKOUT.filter((name) => !victim.includes(name));
   const titleOf = ({ at, when, outcome, load, isAway }: Crash): string =>
     `${victim.join(" and ")} dies ${TITLES[when]} ${at}${load ? ` (${load.name})` : ""}${isAway ? " and stays away" : ""}: ${OUTCOMES[outcome]}`;
   testRows(
     { victim, rest },
     rows.map((row) => ({ title: titleOf(row), run: (fleet) => crash(fleet, row) })),
+    {
+      victim: { CLOCK_OFFSET_MS: String(clocks.victim) },
+      rest: { CLOCK_OFFSET_MS: String(clocks.rest) },
+    },
   );
 }
 

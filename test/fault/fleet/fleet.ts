@@ -37,6 +37,8 @@ export interface FleetOptions {
   /** By node. */
   env?: Readonly<Record<string, Readonly<Record<string, string>>>>;
   nats: Server;
+  /** Databases of a server of the test's own; by default clones on the shared one. */
+  databases?: TestDatabases;
 }
 
 export class Fleet {
@@ -53,8 +55,8 @@ export class Fleet {
     this.databases = databases;
   }
 
-  static async start({ nodes, env = {}, nats }: FleetOptions): Promise<Fleet> {
-    const fleet = new Fleet(await cloneDatabases(CHECKOUT));
+  static async start({ nodes, env = {}, nats, databases }: FleetOptions): Promise<Fleet> {
+    const fleet = new Fleet(databases ?? (await cloneDatabases(CHECKOUT)));
     const namespace = randomUUID().slice(0, 8);
     const common = { NAMESPACE: namespace, TRANSPORTER: nats.url, ...variablesOf(fleet.databases) };
     const started = await Promise.allSettled(
@@ -130,11 +132,12 @@ export class Fleet {
 
   /** Repeats a purchase with its key until it is answered for good, as a client would. */
   async insist(via: ShopNode, purchase: Required<Purchase>): Promise<Answer> {
-    return until(`a final answer for key ${purchase.key}`, async () => {
+    const answerOf = async () => {
       const answer = await this.buy(via, purchase);
       const isFinal = FINAL.has(answer.status) && answer.code !== "request_in_progress";
       return isFinal || answer.code === "payment_unavailable" ? answer : undefined;
-    });
+    };
+    return until(`a final answer for key ${purchase.key}`, answerOf, 15_000, 50);
   }
 
   /** I1 to I5 as the audit sees them now, on the live shop. Throws at the first violation. */

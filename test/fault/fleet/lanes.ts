@@ -14,14 +14,18 @@ export interface Row {
 const LANES = 3;
 
 /** One test per row. While it waits, the rows that come next have begun. */
-export function testRows(nodes: FleetOptions["nodes"], rows: readonly Row[]): void {
+export function testRows(
+  nodes: FleetOptions["nodes"],
+  rows: readonly Row[],
+  env: FleetOptions["env"] = {},
+): void {
   let nats: Server;
   const free: Fleet[] = [];
   const all: Fleet[] = [];
   beforeAll(async () => {
     nats = await startNats();
     const lanes = Array.from({ length: Math.min(LANES, rows.length) }, async () => {
-      const fleet = await Fleet.start({ nodes, nats });
+      const fleet = await Fleet.start({ nodes, nats, env });
       all.push(fleet);
       free.push(fleet);
     });
