@@ -1,21 +1,37 @@
-/** The same crashes on nodes whose clocks are two hours apart, and on one whose clock jumps: safety knows no time. */
-import { describe } from "@jest/globals";
-import { testCrashes, threeWays } from "./fleet/crash.ts";
-import { jumping } from "./fleet/loads.ts";
+/**
+ * Crashes on nodes whose clocks are hours apart, from each other's and from the database's, and while all of them jump:
+ * safety knows no time.
+ */
+import { type Crash, crash, threeWays, titleOf } from "./fleet/crash.ts";
+import { testRows } from "./fleet/lanes.ts";
+import { jumping, plain } from "./fleet/loads.ts";
 
-const HOUR = 3_600_000;
+const HOUR_MS = 3_600_000;
+const AHEAD = { CLOCK_OFFSET_MS: String(HOUR_MS) };
+const BEHIND = { CLOCK_OFFSET_MS: String(-HOUR_MS) };
 
-describe.each([
-  ["ahead", HOUR],
-  ["behind", -HOUR],
-])("with its clock an hour %s, the others' as far the other way,", (_, offset) => {
-  const clocks = { victim: offset, rest: -offset };
-  testCrashes(["transaction-manager"], threeWays("decide", ["abort", "either", "commit"]), clocks);
-  testCrashes(["product"], threeWays("reserve", ["abort", "abort", "abort"], { isAway: true }), clocks);
-});
+const rows: Crash[] = [plain, jumping].flatMap((load) => [
+  ...threeWays("decide", ["abort", "either", "commit"], { load, victim: "manager", edge: "order" }),
+  ...threeWays("reserve", ["abort", "abort", "abort"], {
+    load,
+    victim: "product",
+    edge: "order",
+    isAway: true,
+  }),
+  ...threeWays("card capture", ["commit", "commit", "commit"], { load, victim: "payment", edge: "order" }),
+  ...threeWays("commit-orders", ["commit", "commit", "commit"], { load, victim: "order", edge: "manager" }),
+]);
 
-describe("while its clock jumps back and forth by hours", () => {
-  testCrashes(["transaction-manager"], threeWays("decide", ["abort", "either", "commit"], { load: jumping }));
-  testCrashes(["payment"], threeWays("card capture", ["commit", "commit", "commit"], { load: jumping }));
-  testCrashes(["order"], threeWays("commit-orders", ["commit", "commit", "commit"], { load: jumping }));
-});
+testRows(
+  {
+    manager: ["transaction-manager"],
+    order: ["order", "notification"],
+    product: ["product"],
+    payment: ["payment"],
+  },
+  rows.map((row) => ({
+    title: `with wrong clocks, ${titleOf(row.victim ?? "", row)}`,
+    run: (fleet) => crash(fleet, row),
+  })),
+  { manager: AHEAD, order: BEHIND, product: BEHIND, payment: AHEAD },
+);

@@ -23,6 +23,9 @@ export interface Crash {
   /** What else holds once the victim is back. */
   holds?: (fleet: Fleet, edge: ShopNode, hit: Hit) => Promise<void>;
   nth?: number;
+  /** Names of the nodes that dies, and through which clients buy; in testCrashes they are "victim" and "rest". */
+  victim?: string;
+  edge?: string;
   /** The victim stays away until its clients have been answered, instead of coming back in time for another try. */
   isAway?: true;
 }
@@ -47,28 +50,22 @@ export const threeWays = (
     ...rest,
   }));
 
+export const titleOf = (who: string, { at, when, outcome, load, isAway }: Crash): string =>
+  `${who} dies ${TITLES[when]} ${at}${load ? ` (${load.name})` : ""}${isAway ? " and stays away" : ""}: ${OUTCOMES[outcome]}`;
+
 /** The victim is one process, and the rest of the shop another, through which clients buy. */
-export function testCrashes(
-  victim: readonly ServiceName[],
-  rows: readonly Crash[],
-  clocks: { victim: number; rest: number } = { victim: 0, rest: 0 },
-): void {
+export function testCrashes(victim: readonly ServiceName[], rows: readonly Crash[]): void {
   const rest = CHECKOUT.filter((name) => !victim.includes(name));
-  const titleOf = ({ at, when, outcome, load, isAway }: Crash): string =>
-    `${victim.join(" and ")} dies ${TITLES[when]} ${at}${load ? ` (${load.name})` : ""}${isAway ? " and stays away" : ""}: ${OUTCOMES[outcome]}`;
   testRows(
     { victim, rest },
-    rows.map((row) => ({ title: titleOf(row), run: (fleet) => crash(fleet, row) })),
-    {
-      victim: { CLOCK_OFFSET_MS: String(clocks.victim) },
-      rest: { CLOCK_OFFSET_MS: String(clocks.rest) },
-    },
+    rows.map((row) => ({ title: titleOf(victim.join(" and "), row), run: (fleet) => crash(fleet, row) })),
   );
 }
 
-async function crash(fleet: Fleet, row: Crash): Promise<void> {
+export async function crash(fleet: Fleet, row: Crash): Promise<void> {
   const { at, when, nth = 1, outcome, load = plain, provoke, holds, isAway } = row;
-  const [victim, edge] = [fleet.node("victim"), fleet.node("rest")];
+  const name = row.victim ?? "victim";
+  const [victim, edge] = [fleet.node(name), fleet.node(row.edge ?? "rest")];
   const purchases = provoke ? [] : await load(fleet, edge);
   await victim.arm({ point: at, when, nth });
   const provoked = provoke?.(fleet, edge).catch(() => undefined);
@@ -79,7 +76,7 @@ async function crash(fleet: Fleet, row: Crash): Promise<void> {
   await fleet.audit();
 
   if (isAway) await Promise.all(buying);
-  await fleet.replace("victim");
+  await fleet.replace(name);
   await fleet.settled();
   await provoked;
   if (outcome !== "either")
