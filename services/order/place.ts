@@ -43,6 +43,8 @@ export interface PlacePorts {
   /** Carries out a commit that the register has decided; resolves when it is durable here. */
   commitHere(txId: TxId): Promise<void>;
   markAnsweredPending(txId: TxId): Promise<OrderState | undefined>;
+  /** For the date that the order bears, and nothing else. */
+  today(): Date;
 }
 
 /** All votes within 3 s: a slow card takes 2. The client hears something within 5 s. */
@@ -71,7 +73,7 @@ export async function place(command: PlaceCommand, bodyHash: string, ports: Plac
       lines,
       total,
       currency,
-      createdAt: new Date().toISOString(),
+      createdAt: ports.today().toISOString(),
     };
     const result = await ports.run(
       {
