@@ -4,6 +4,7 @@
  */
 import { registerHooks } from "node:module";
 import type { Context } from "moleculer";
+import type { Garbage } from "../../../actors/transaction-manager/garbage.ts";
 import { installClock, setClock } from "./clock.ts";
 import { arm, callFaults, installStatementFaults } from "./faults.ts";
 import type { Failed, FromNode, ToNode } from "./messages.ts";
@@ -55,7 +56,10 @@ async function carryOut(
 ): Promise<{ status?: number; value?: unknown }> {
   switch (order.what) {
     case "call": {
-      const call = broker.call(order.action, order.params, { meta: order.meta }) as Promise<unknown> & {
+      const call = broker.call(order.action, order.params, {
+        meta: order.meta,
+        ...(order.nodeId === undefined ? {} : { nodeID: order.nodeId }),
+      }) as Promise<unknown> & {
         ctx?: Context<object, { $statusCode?: number }>;
       };
       const value = await call;
@@ -70,6 +74,11 @@ async function carryOut(
     case "clock":
       setClock(order.offsetMs);
       return {};
+    case "collect": {
+      const manager = broker.getLocalService("transaction-manager") as unknown as { garbage: Garbage };
+      await manager.garbage.tick();
+      return {};
+    }
     case "await":
       await broker.waitForServices(order.services, 20_000, 10);
       return {};

@@ -104,10 +104,14 @@ function subjectOf(
     return last && { point: `${last.name} + commit`, query: last };
   }
   if (statement === "begin") lastOf.delete(connection);
-  if (typeof statement === "string" || statement.name === undefined) return undefined;
-  lastOf.set(connection, statement);
-  return { point: statement.name, query: statement };
+  const point = typeof statement === "string" ? undefined : (statement.name ?? writing(statement.text));
+  if (point === undefined) return undefined;
+  lastOf.set(connection, { ...(statement as Query), name: point });
+  return { point, query: statement as Query };
 }
+
+/** The first two words of a statement that writes. */
+const writing = (text = ""): string | undefined => /^\s*((?:insert|update|delete)\s+\w+)/.exec(text)?.[1];
 
 const txIdsOf = ({ values = [] }: Query): string[] =>
   [values[0]]

@@ -114,6 +114,7 @@ export class Fleet {
   async buy(
     via: ShopNode,
     { productId, quantity = 1, card = "tok_ok", key = randomUUID() }: Purchase,
+    nodeId?: string,
   ): Promise<Answer> {
     const purchase = { productId, quantity, card, key };
     try {
@@ -121,6 +122,7 @@ export class Fleet {
         "order.place",
         { items: [{ productId, quantity }], payment: { token: card } },
         { user: { id: this.userId, roles: ["user"] }, idempotencyKey: key },
+        nodeId,
       );
       if (status === 201) this.acknowledged.add(value.id);
       return { purchase, status: status ?? 0, id: value.id };

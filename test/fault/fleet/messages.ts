@@ -4,8 +4,8 @@ import type { AuthorizeRequest } from "../../../services/payment/gateway.ts";
 export type When = "before" | "middle" | "after";
 
 /**
- * What is to happen at the `nth` time from now that a process comes to `point`: the name of a statement (with
- * ` + commit` the COMMIT of the transaction in which it was the last one), `call ACTION` for a message to another
+ * What is to happen at the `nth` time from now that a process comes to `point`: the name of a statement, or the first
+ * two words of one that writes and has none (with ` + commit` the COMMIT of the transaction in which it was the last one), `call ACTION` for a message to another
  * node, or `card authorize|capture|void` for the bank. Before it is sent; in the middle, when its bytes are out and
  * the answer is not in; after, when the answer is in and nobody has seen it. `stop` is SIGSTOP; `terminate` ends the
  * server's backend of the connection and leaves the process alone.
@@ -33,9 +33,10 @@ export interface Failed {
 }
 
 export type ToNode =
-  | { what: "call"; id: number; action: string; params: object; meta: object }
+  | { what: "call"; id: number; action: string; params: object; meta: object; nodeId?: string }
   | { what: "arm"; id: number; fault: Fault }
   | { what: "clock"; id: number; offsetMs: number }
+  | { what: "collect"; id: number }
   | { what: "await"; id: number; services: string[] }
   | { what: "card"; id: number; value?: unknown; failed?: Failed };
 

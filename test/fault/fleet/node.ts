@@ -85,8 +85,15 @@ export class ShopNode {
     action: string,
     params: object,
     meta: object = {},
+    nodeId?: string,
   ): Promise<{ status: number | undefined; value: Result }> {
-    const { value, status } = await this.#tell({ what: "call", action, params, meta });
+    const { value, status } = await this.#tell({
+      what: "call",
+      action,
+      params,
+      meta,
+      ...(nodeId === undefined ? {} : { nodeId }),
+    });
     return { value: value as Result, status };
   }
 
@@ -103,6 +110,11 @@ export class ShopNode {
 
   async clock(offsetMs: number): Promise<void> {
     await this.#tell({ what: "clock", offsetMs });
+  }
+
+  /** One round of garbage collection by the manager that it hosts. */
+  async collect(): Promise<void> {
+    await this.#tell({ what: "collect" });
   }
 
   async sees(services: readonly ServiceName[]): Promise<void> {
