@@ -40,7 +40,15 @@ export async function around<Result>(
   flushed: () => Promise<unknown>,
 ): Promise<Result> {
   const fault = due(point);
-  if (!fault) return send();
+  return fault ? striking(fault, txIds, send, flushed) : send();
+}
+
+async function striking<Result>(
+  fault: Fault,
+  txIds: string[],
+  send: () => Promise<Result>,
+  flushed: () => Promise<unknown>,
+): Promise<Result> {
   if (fault.when === "before") strike(fault, txIds);
   const answer = send();
   if (fault.when === "middle") {
@@ -133,31 +141,21 @@ function withFault(
         err ? reject(err) : resolve(result),
       );
     });
+  const { stream } = client.connection;
+  // A small statement is in the kernel's buffer as soon as it is written; a large one may need a turn or two.
+  const flushed = async () => {
+    while (stream.writableLength > 0) await new Promise((resolve) => setImmediate(resolve));
+  };
   const run =
     fault.deed === "terminate"
       ? terminating(client, fault, txIds, send)
-      : striking(client, fault, txIds, send);
+      : striking(fault, txIds, send, flushed);
   if (!callback) return run;
   run.then(
     (result) => callback(null, result),
     (err) => callback(err),
   );
   return undefined;
-}
-
-async function striking(client: Connection, fault: Fault, txIds: string[], send: () => Promise<unknown>) {
-  if (fault.when === "before") strike(fault, txIds);
-  const answer = send();
-  if (fault.when === "middle") {
-    answer.catch(() => undefined);
-    const { stream } = client.connection;
-    // A small statement is in the kernel's buffer as soon as it is written; a large one may need a turn or two.
-    while (stream.writableLength > 0) await new Promise((resolve) => setImmediate(resolve));
-    strike(fault, txIds);
-  }
-  const result = await answer;
-  if (fault.when === "after") strike(fault, txIds);
-  return result;
 }
 
 async function terminating(client: Connection, fault: Fault, txIds: string[], send: () => Promise<unknown>) {

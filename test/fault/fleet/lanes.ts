@@ -2,6 +2,7 @@
 import { afterAll, beforeAll, test } from "@jest/globals";
 import { startNats } from "../../../scripts/servers/nats.ts";
 import type { Server } from "../../../scripts/servers/server.ts";
+import { describeWith } from "../../harness/servers.ts";
 import { until } from "../../support/until.ts";
 import { Fleet, type FleetOptions } from "./fleet.ts";
 
@@ -13,8 +14,19 @@ export interface Row {
 /** More would wait for the processor instead. */
 const LANES = 3;
 
+/** `describe` for what needs a message server: without one it is skipped on somebody's machine, and fails in CI. */
+export const describeFleet = await describeWith(startNats);
+
 /** One test per row. While it waits, the rows that come next have begun. */
 export function testRows(
+  nodes: FleetOptions["nodes"],
+  rows: readonly Row[],
+  env: FleetOptions["env"] = {},
+): void {
+  describeFleet(`with ${Object.keys(nodes).length} processes`, () => testInLanes(nodes, rows, env));
+}
+
+function testInLanes(
   nodes: FleetOptions["nodes"],
   rows: readonly Row[],
   env: FleetOptions["env"] = {},
