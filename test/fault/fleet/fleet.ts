@@ -73,7 +73,8 @@ export class Fleet {
     );
     const failed = started.find((result) => result.status === "rejected");
     if (failed) {
-      await fleet.stop();
+      // The first error is the one to read.
+      await fleet.stop().catch((also) => console.error("after a failed start:", also));
       throw failed.reason;
     }
     return fleet;

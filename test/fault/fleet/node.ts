@@ -43,7 +43,12 @@ export class ShopNode {
 
   static async start(options: NodeOptions): Promise<ShopNode> {
     const node = new ShopNode(options);
-    await node.#ready();
+    try {
+      await node.#ready();
+    } catch (err) {
+      await node.kill();
+      throw err;
+    }
     return node;
   }
 
