@@ -40,8 +40,10 @@ export function participantMixin(
   return {
     mixins: [actorsMixin],
     actions: {
+      // Managers repeat these themselves, by the protocol's rules.
       prepare: {
         visibility: "public",
+        retry: false,
         params: { entries: { type: "array", min: 1 } },
         handler(ctx: Context<{ entries: PrepareEntry[] }>): Promise<PrepareReply[]> {
           return Promise.all(
@@ -53,6 +55,7 @@ export function participantMixin(
       },
       commit: {
         visibility: "public",
+        retry: false,
         params: { txIds: { type: "array", min: 1, items: "string" } },
         handler(ctx: Context<{ txIds: TxId[] }>): Promise<DecisionReply[]> {
           return Promise.all(ctx.params.txIds.map((txId) => this.commits.ask(txId).catch(notYet)));
@@ -60,6 +63,7 @@ export function participantMixin(
       },
       abort: {
         visibility: "public",
+        retry: false,
         params: { txIds: { type: "array", min: 1, items: "string" } },
         handler(ctx: Context<{ txIds: TxId[] }>): Promise<DecisionReply[]> {
           return Promise.all(ctx.params.txIds.map((txId) => this.aborts.ask(txId).catch(notYet)));

@@ -3,9 +3,16 @@
  * caller starts and stops it.
  */
 import { existsSync } from "node:fs";
+import { setTimeout as sleep } from "node:timers/promises";
 import { type BrokerOptions, ServiceBroker, type ServiceSchema } from "moleculer";
 import { config, type ServiceName } from "../config/index.ts";
 import options from "../moleculer.config.ts";
+
+/** News travels in milliseconds; this leaves room for a node that is in the middle of a long turn. */
+const LEAVE_MS = 250;
+/** Longer than the longest way of an order: three attempts of 4.5 s are cut by the call's own 10 s. */
+const FINISH_MS_MAX = 10_000;
+const POLL_MS = 10;
 
 export interface ShopOptions {
   /** Which services this node hosts; those of the configuration by default. */
@@ -43,15 +50,40 @@ export class ShopBroker extends ServiceBroker {
 
   /**
    * The framework stops all services at once. Requests must end first, and what they began must be carried out, while
-   * those who carry it out are still there.
+   * those who carry it out are still there. Before any of it the other nodes are told, so that nothing is refused that
+   * they could have sent elsewhere.
    */
   override async stop(): Promise<void> {
     this.started = false; // readiness fails from here on
-    for (const name of ["api", "transaction-manager"]) {
-      const service = this.getLocalService(name) as unknown as { drain(): Promise<void> } | undefined;
-      await service?.drain();
-    }
+    await this.#leave();
+    await this.#drain("api");
+    // An order that is being placed still needs its manager, here; a manager its participants.
+    await this.#finish("order", "transaction-manager");
+    await this.#drain("transaction-manager");
     await super.stop();
+  }
+
+  /** Takes this node out of the others' registries, and waits until they have heard of it. */
+  async #leave(): Promise<void> {
+    if (!this.transit?.connected) return;
+    this.registry.regenerateLocalRawInfo(true, true);
+    await this.registry.discoverer.sendLocalNodeInfo();
+    await sleep(LEAVE_MS);
+  }
+
+  async #drain(name: string): Promise<void> {
+    const service = this.getLocalService(name) as unknown as { drain(): Promise<void> } | undefined;
+    await service?.drain();
+  }
+
+  /** Waits for the calls that these services are answering. */
+  async #finish(...names: string[]): Promise<void> {
+    const givesUpAt = performance.now() + FINISH_MS_MAX;
+    const isBusy = (name: string): boolean => {
+      const service = this.getLocalService(name) as unknown as { _trackedContexts?: unknown[] } | undefined;
+      return (service?._trackedContexts?.length ?? 0) > 0;
+    };
+    while (names.some(isBusy) && performance.now() < givesUpAt) await sleep(POLL_MS);
   }
 
   override fatal(message: string, cause?: Error): void {
