@@ -9,6 +9,7 @@ import { config } from "./config/index.ts";
 import { breakerMiddleware, isFault } from "./mixins/breaker.middleware.ts";
 import { bulkheadMiddleware } from "./mixins/bulkhead.middleware.ts";
 import { deadlineMiddleware } from "./mixins/deadline.middleware.ts";
+import { NATS_TRANSPORTER } from "./mixins/nats.transporter.ts";
 import { keyWithCaller, RedisCacher } from "./mixins/redis.cacher.ts";
 import { RendezvousStrategy } from "./mixins/rendezvous.strategy.ts";
 import { retryMiddleware } from "./mixins/retry.middleware.ts";
@@ -73,7 +74,7 @@ const options: BrokerOptions = {
     : { type: "Pino", options: { pino: { options: { base: null, hooks: { logMethod } } } } },
   logLevel: config.logLevel,
 
-  transporter: null,
+  transporter: config.transporter ? { type: NATS_TRANSPORTER, options: { url: config.transporter } } : null,
   cacher: cacherOf(config.cacher),
   serializer: "JSON",
   heartbeatInterval: 3,

@@ -13,6 +13,7 @@
  * culprit fails alone; so a behaviour must be safe to repeat.
  */
 import { ShopError } from "../lib/errors.ts";
+import { type Clock, realClock } from "./clock.ts";
 
 export interface MailboxOptions<Message, Reply> {
   name: string;
@@ -33,10 +34,7 @@ export interface MailboxOptions<Message, Reply> {
   restMs?: number;
   /** True for errors that one message may have caused. Default: none, the whole batch fails. */
   isolates?: (err: unknown) => boolean;
-  /** Milliseconds of a clock that never jumps. */
-  now?: () => number;
-  /** Starts a batch after the current turn of the event loop, so that what arrives together travels together. */
-  defer?: (start: () => void) => void;
+  clock?: Clock;
 }
 
 export interface MailboxStats {
@@ -81,8 +79,7 @@ export class Mailbox<Message, Reply> {
       inFlightMax: 1,
       restMs: 0,
       isolates: () => false,
-      now: () => performance.now(),
-      defer: setImmediate,
+      clock: realClock,
       ...options,
     };
     this.#stats = {
@@ -103,7 +100,7 @@ export class Mailbox<Message, Reply> {
 
   /** Sends one message and waits for its reply. `budgetMs`: how long from now it may wait before work on it begins. */
   ask(message: Message, budgetMs = Number.POSITIVE_INFINITY): Promise<Reply> {
-    const { name, capacity, now } = this.#options;
+    const { name, capacity, clock } = this.#options;
     if (this.#closed)
       return Promise.reject(
         new ShopError("unavailable", `${name} is stopping; try again.`, { retryAfter: 1 }),
@@ -116,7 +113,7 @@ export class Mailbox<Message, Reply> {
         }),
       );
     }
-    const arrivedAt = now();
+    const arrivedAt = clock.now();
     return new Promise((resolve, reject) => {
       this.#queue.push({ message, arrivedAt, expiresAt: arrivedAt + budgetMs, resolve, reject });
       this.#schedule();
@@ -139,7 +136,8 @@ export class Mailbox<Message, Reply> {
     if (this.#startPending || this.#resting || this.#queue.length === 0) return;
     if (this.#stats.inFlight >= this.#options.inFlightMax) return;
     this.#startPending = true;
-    this.#options.defer(() => {
+    // After the current turn of the event loop, so that what arrives together travels together.
+    this.#options.clock.soon(() => {
       this.#startPending = false;
       void this.#work(this.#take());
     });
@@ -148,16 +146,16 @@ export class Mailbox<Message, Reply> {
   #rest(): void {
     if (this.#options.restMs === 0 || this.#closed) return;
     this.#resting = true;
-    setTimeout(() => {
+    this.#options.clock.after(this.#options.restMs, () => {
       this.#resting = false;
       this.#schedule();
-    }, this.#options.restMs);
+    });
   }
 
   /** The next batch: the oldest messages, less those that expired while they waited. */
   #take(): Envelope<Message, Reply>[] {
-    const { batchMax, batchBytesMax, bytesOf, now, name } = this.#options;
-    const at = now();
+    const { batchMax, batchBytesMax, bytesOf, clock, name } = this.#options;
+    const at = clock.now();
     const batch: Envelope<Message, Reply>[] = [];
     let bytes = 0;
     let taken = 0;
@@ -184,7 +182,7 @@ export class Mailbox<Message, Reply> {
   async #work(batch: Envelope<Message, Reply>[]): Promise<void> {
     if (batch.length > 0) {
       const stats = this.#stats;
-      const startedAt = this.#options.now();
+      const startedAt = this.#options.clock.now();
       stats.inFlight++;
       stats.batches++;
       stats.messages += batch.length;
@@ -192,7 +190,7 @@ export class Mailbox<Message, Reply> {
       this.#schedule();
       await this.#deliver(batch);
       stats.inFlight--;
-      stats.workMsTotal += this.#options.now() - startedAt;
+      stats.workMsTotal += this.#options.clock.now() - startedAt;
       this.#rest();
     }
     this.#schedule();

@@ -3,6 +3,7 @@
  * runs again after a back-off; one that keeps failing, or a mailbox whose batches keep failing, makes the node not
  * ready instead of spinning. Stopping ends the loops, then drains the mailboxes in the order they were made.
  */
+import { type Clock, realClock } from "./clock.ts";
 import { Mailbox, type MailboxOptions, type MailboxStats } from "./mailbox.ts";
 
 /** Failures in a row after which an actor counts as failing: five tells an outage from a hiccup. */
@@ -23,7 +24,8 @@ interface Logger {
 
 interface Loop {
   readonly options: LoopOptions;
-  timer: NodeJS.Timeout | undefined;
+  /** Takes the planned tick back; undefined while one runs. */
+  cancel: (() => void) | undefined;
   running: Promise<void>;
   failuresInARow: number;
   lastError: string | undefined;
@@ -39,16 +41,18 @@ export interface ActorState {
 
 export class Supervisor {
   readonly #logger: Logger;
+  readonly clock: Clock;
   readonly #mailboxes: Mailbox<never, unknown>[] = [];
   readonly #loops: Loop[] = [];
   #stopping = false;
 
-  constructor(logger: Logger) {
+  constructor(logger: Logger, clock: Clock = realClock) {
     this.#logger = logger;
+    this.clock = clock;
   }
 
   mailbox<Message, Reply>(options: MailboxOptions<Message, Reply>): Mailbox<Message, Reply> {
-    const mailbox = new Mailbox(options);
+    const mailbox = new Mailbox({ clock: this.clock, ...options });
     this.#mailboxes.push(mailbox as unknown as Mailbox<never, unknown>);
     return mailbox;
   }
@@ -57,7 +61,7 @@ export class Supervisor {
   loop(options: LoopOptions): () => void {
     const loop: Loop = {
       options,
-      timer: undefined,
+      cancel: undefined,
       running: Promise.resolve(),
       failuresInARow: 0,
       lastError: undefined,
@@ -66,7 +70,7 @@ export class Supervisor {
     this.#plan(loop, 0);
     return () => {
       // A tick that runs, or waits out a back-off, is not hurried.
-      if (loop.timer && loop.failuresInARow === 0) this.#plan(loop, 0);
+      if (loop.cancel && loop.failuresInARow === 0) this.#plan(loop, 0);
     };
   }
 
@@ -90,7 +94,7 @@ export class Supervisor {
   async stop(): Promise<void> {
     this.#stopping = true;
     for (const loop of this.#loops) {
-      clearTimeout(loop.timer);
+      loop.cancel?.();
       await loop.running;
     }
     for (const mailbox of this.#mailboxes) await mailbox.drain();
@@ -98,16 +102,16 @@ export class Supervisor {
 
   #plan(loop: Loop, delayMs: number): void {
     if (this.#stopping) return;
-    clearTimeout(loop.timer);
-    loop.timer = setTimeout(() => {
-      loop.timer = undefined;
+    loop.cancel?.();
+    loop.cancel = this.clock.after(delayMs, () => {
+      loop.cancel = undefined;
       loop.running = this.#tick(loop);
-    }, delayMs);
+    });
   }
 
   async #tick(loop: Loop): Promise<void> {
     const { name, intervalMs, tick } = loop.options;
-    let pauseMs = intervalMs * (0.8 + 0.4 * Math.random());
+    let pauseMs = intervalMs * (0.8 + 0.4 * this.clock.random());
     try {
       if (await tick()) pauseMs = 0;
       loop.failuresInARow = 0;
@@ -115,7 +119,8 @@ export class Supervisor {
     } catch (err) {
       loop.failuresInARow++;
       loop.lastError = (err as Error).message;
-      pauseMs = Math.min(intervalMs * 2 ** loop.failuresInARow, BACK_OFF_MS_MAX) * (0.5 + Math.random() / 2);
+      pauseMs =
+        Math.min(intervalMs * 2 ** loop.failuresInARow, BACK_OFF_MS_MAX) * (0.5 + this.clock.random() / 2);
       this.#logger.warn(
         `${name} failed ${loop.failuresInARow} time(s) in a row, next try in ${Math.round(pauseMs)} ms:`,
         err,

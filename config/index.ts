@@ -17,6 +17,24 @@ export const SERVICES = [
 ] as const;
 export type ServiceName = (typeof SERVICES)[number];
 
+/** Whose actions a service calls to do its work: they must be somewhere in the shop, here or on another node. */
+const CALLS: Readonly<Record<ServiceName, readonly ServiceName[]>> = {
+  api: ["auth", "user", "product", "order", "notification"],
+  auth: ["user"],
+  user: [],
+  product: ["transaction-manager"],
+  order: ["product", "payment", "transaction-manager", "notification"],
+  payment: ["transaction-manager"],
+  notification: [],
+  "transaction-manager": ["order", "product", "payment"],
+};
+
+/** What a node that hosts these must see before it can do its work: themselves, and what they call. */
+export const expectedBy = (services: readonly ServiceName[]): ServiceName[] =>
+  SERVICES.filter(
+    (name) => services.includes(name) || services.some((hosted) => CALLS[hosted].includes(name)),
+  );
+
 /** Services that own a database. */
 export const DATABASES = [
   "auth",
@@ -65,7 +83,12 @@ export interface Config {
   readonly inFlightMax: number;
   /** Requests of one client address in so many seconds; undefined for no limit. */
   readonly rateLimit: { readonly requests: number; readonly seconds: number } | undefined;
+  /** `nats://host:port`, several separated by commas, or undefined for a shop of one process. */
+  readonly transporter: string | undefined;
+  /** What this node hosts. */
   readonly services: readonly ServiceName[];
+  /** What this node hosts or calls: it is not ready before it has seen all of them. */
+  readonly expectedServices: readonly ServiceName[];
   readonly namespace: string;
   readonly nodeId: string;
   readonly logLevel: LogLevel;
@@ -104,10 +127,24 @@ export function loadConfig(env: Environment): Config {
     return undefined;
   };
 
-  const services = list("SERVICES");
-  const unknown = services.filter((name) => !(SERVICES as readonly string[]).includes(name));
-  if (unknown.length > 0)
-    faults.push(`SERVICES names ${unknown.join(", ")}: expected names among ${SERVICES.join(", ")}`);
+  const natsUrls = (name: string): string | undefined => {
+    const urls = list(name);
+    if (urls.length === 0) return undefined;
+    const isNats = (url: string) => /^nats:\/\/[^/]+$/.test(url) && URL.canParse(url);
+    // Not repeated: it may hold a password.
+    if (!urls.every(isNats)) faults.push(`${name}: expected nats://host:port, got something else`);
+    return urls.join(",");
+  };
+
+  const transporter = natsUrls("TRANSPORTER");
+  const services = servicesOf(text("SERVICES"), list("SERVICES"), faults);
+  const expectedServices = expectedBy(services);
+  const elsewhere = expectedServices.filter((name) => !services.includes(name));
+  if (elsewhere.length > 0 && text("TRANSPORTER") === undefined)
+    faults.push(
+      `SERVICES=${services.join(",")} needs ${elsewhere.join(", ")}, which this node does not host and cannot reach: ` +
+        "set TRANSPORTER=nats://host:port, or host them too",
+    );
 
   const balancer = text("BALANCER") ?? "round-robin";
   if (!(BALANCERS as readonly string[]).includes(balancer))
@@ -155,7 +192,9 @@ export function loadConfig(env: Environment): Config {
     cacher,
     inFlightMax: integer("IN_FLIGHT_MAX", 1_000, 1, 1_000_000),
     rateLimit,
-    services: Object.freeze((services.length > 0 ? services : [...SERVICES]) as ServiceName[]),
+    transporter,
+    services: Object.freeze(services),
+    expectedServices: Object.freeze(expectedServices),
     namespace: text("NAMESPACE") ?? "shop",
     nodeId: text("NODEID") ?? `${hostname()}-${process.pid}-${Math.random().toString(36).slice(2, 6)}`,
     logLevel: logLevel as LogLevel,
@@ -176,6 +215,16 @@ function rateLimitOf(value: string | undefined, faults: string[]): Config["rateL
     return Object.freeze({ requests: Number(requests), seconds: Number(seconds) });
   faults.push(`RATE_LIMIT=${value}: expected requests/seconds, such as 100/60`);
   return undefined;
+}
+
+/** All where nothing is said. A node that would host nothing, or not what was meant, must not start. */
+function servicesOf(said: string | undefined, names: string[], faults: string[]): ServiceName[] {
+  if (said === undefined) return [...SERVICES];
+  const unknown = names.filter((name) => !(SERVICES as readonly string[]).includes(name));
+  if (unknown.length > 0)
+    faults.push(`SERVICES names ${unknown.join(", ")}: expected names among ${SERVICES.join(", ")}`);
+  if (names.length === 0) faults.push(`SERVICES=${said} names no service: this node would host nothing`);
+  return SERVICES.filter((name) => names.includes(name));
 }
 
 /** `transaction-manager` is TRANSACTION_MANAGER in a variable's name. */

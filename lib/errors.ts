@@ -84,3 +84,15 @@ export class ShopError extends Errors.MoleculerError {
 export function isError(err: unknown, type: ErrorCode): boolean {
   return (err as { type?: string } | null)?.type === type;
 }
+
+/** The framework's errors for a node, or a message server, that is not there (any more). */
+const OUT_OF_REACH = new Set([
+  "SERVICE_NOT_FOUND",
+  "SERVICE_NOT_AVAILABLE",
+  "REQUEST_REJECTED",
+  "BAD_GATEWAY",
+]);
+
+/** True for the code of an error that says nobody was there to answer: ours, or the framework's. */
+export const isOutOfReach = (code: unknown): boolean =>
+  code === ("unavailable" satisfies ErrorCode) || OUT_OF_REACH.has(String(code));

@@ -1,11 +1,13 @@
 /**
- * Builds the shop's broker with the services of this node, for npm start, the benchmarks and the tests alike. The
- * caller starts and stops it.
+ * Builds the shop's broker with the services of this node, for npm start, the cluster's workers, the benchmarks and
+ * the tests alike. The caller starts and stops it. No service waits for another in its start, so nodes that start
+ * together cannot wait in a circle; a node is not ready before it has seen what its services call.
  */
 import { existsSync } from "node:fs";
 import { setTimeout as sleep } from "node:timers/promises";
 import { type BrokerOptions, ServiceBroker, type ServiceSchema } from "moleculer";
-import { config, type ServiceName } from "../config/index.ts";
+import { config, expectedBy, type ServiceName } from "../config/index.ts";
+import type { NatsTransporter } from "../mixins/nats.transporter.ts";
 import options from "../moleculer.config.ts";
 
 /** News travels in milliseconds; this leaves room for a node that is in the middle of a long turn. */
@@ -13,6 +15,8 @@ const LEAVE_MS = 250;
 /** Longer than the longest way of an order: three attempts of 4.5 s are cut by the call's own 10 s. */
 const FINISH_MS_MAX = 10_000;
 const POLL_MS = 10;
+/** Nodes that start together see each other within a second or two; after this it is worth a line. */
+const MISSING_MS_MAX = 5_000;
 
 export interface ShopOptions {
   /** Which services this node hosts; those of the configuration by default. */
@@ -24,6 +28,7 @@ export interface ShopOptions {
 export async function createShop({ services = config.services, overrides = {} }: ShopOptions = {}) {
   const schemas = await Promise.all(services.map(loadService));
   const broker = new ShopBroker({ ...options, ...overrides });
+  broker.expected = expectedBy(services);
   for (const schema of schemas) broker.createService(schema);
   return broker;
 }
@@ -35,6 +40,9 @@ export async function createShop({ services = config.services, overrides = {} }:
 export class ShopBroker extends ServiceBroker {
   /** Called with what makes going on impossible, after the start. Without it, the error is thrown. */
   onFatal: ((fault: Error) => void) | undefined;
+  /** Services that this node hosts or calls. */
+  expected: readonly ServiceName[] = [];
+  #missingTimer: NodeJS.Timeout | undefined;
   #failStart: ((fault: Error) => void) | undefined;
 
   override async start(): Promise<void> {
@@ -46,6 +54,34 @@ export class ShopBroker extends ServiceBroker {
     } finally {
       this.#failStart = undefined;
     }
+    await this.#announce();
+    if (this.transit) this.#sayWhatIsMissing(performance.now());
+  }
+
+  /** A start that waits for a message server does not end by itself. What has got further is left alone. */
+  giveUpConnecting(): void {
+    if (this.transit && !(this.transit as unknown as { isReady: boolean }).isReady)
+      this.#failStart?.(new Error("stopped before the message server was reached"));
+  }
+
+  /** Until nothing is: a node that waits for another must not look like one that hangs. */
+  #sayWhatIsMissing(since: number): void {
+    const known = new Set(this.registry.getServiceList({ onlyAvailable: true }).map(({ name }) => name));
+    const missing = this.expected.filter((name) => !known.has(name));
+    if (missing.length === 0 || !this.started) return;
+    const waitedMs = performance.now() - since;
+    if (waitedMs > MISSING_MS_MAX)
+      this.logger.warn(
+        `not ready for ${Math.round(waitedMs / 1000)} s: no node hosts ${missing.join(", ")}; start one, or check that TRANSPORTER and NAMESPACE are the same there`,
+      );
+    this.#missingTimer = setTimeout(() => this.#sayWhatIsMissing(since), MISSING_MS_MAX).unref();
+  }
+
+  /** The framework tells other nodes of our services a moment after the start; whoever trusts "started" needs it now. */
+  async #announce(): Promise<void> {
+    if (!this.transit) return;
+    await this.registry.discoverer.sendLocalNodeInfo();
+    await (this.transit.tx as NatsTransporter).client?.flush();
   }
 
   /**
@@ -55,6 +91,7 @@ export class ShopBroker extends ServiceBroker {
    */
   override async stop(): Promise<void> {
     this.started = false; // readiness fails from here on
+    clearTimeout(this.#missingTimer);
     await this.#leave();
     await this.#drain("api");
     // An order that is being placed still needs its manager, here; a manager its participants.

@@ -17,6 +17,7 @@ const ECHO_MS = 1_000;
 const undo: (() => Promise<void>)[] = [];
 let stopping: { since: number } | undefined;
 let port: number | undefined;
+let giveUp: () => void = () => undefined;
 
 process.on("SIGINT", onSignal);
 process.on("SIGTERM", onSignal);
@@ -45,6 +46,7 @@ async function start(): Promise<void> {
   if (stopping) return;
   const broker = await createShop();
   undo.push(() => broker.stop());
+  giveUp = () => broker.giveUpConnecting();
   await broker.start();
   if (stopping) return;
   broker.onFatal = (err) => void fail(err);
@@ -77,6 +79,7 @@ async function fail(err: unknown): Promise<void> {
 /** Undoes the start backwards. The first step, broker.stop(), makes readiness fail before it waits for anything. */
 async function stop(): Promise<boolean> {
   stopping ??= { since: performance.now() };
+  giveUp();
   // A start that is half-way would otherwise go on behind our back; its failure is reported by whoever started it.
   let clean = await inTime(
     started.catch(() => undefined),

@@ -1,4 +1,5 @@
 /** The mailboxes in front of one participant, one per phase: messages that wait for the same thing travel together. */
+import type { Clock } from "../clock.ts";
 import type { Mailbox, MailboxOptions } from "../mailbox.ts";
 import type { DecisionReply, PrepareReply, TxId } from "../protocol/messages.ts";
 import type { ParticipantPort } from "./ports.ts";
@@ -29,11 +30,11 @@ interface Options {
   mailbox: <M, R>(options: MailboxOptions<M, R>) => Mailbox<M, R>;
   batchMax: number;
   capacity: number;
-  now: () => number;
+  clock: Clock;
 }
 
 export function participantMailboxes(participant: string, options: Options): ParticipantMailboxes {
-  const { mailbox, participants, batchMax, capacity, now } = options;
+  const { mailbox, participants, batchMax, capacity, clock } = options;
   const commit = (batch: TxId[]) => participants.commit(participant, batch);
   return {
     prepare: mailbox({
@@ -44,7 +45,7 @@ export function participantMailboxes(participant: string, options: Options): Par
       bytesOf: (message) => message.bytes,
       inFlightMax: 2,
       behaviour: (batch) => {
-        const at = now();
+        const at = clock.now();
         return participants.prepare(
           participant,
           batch.map(({ txId, hash, request, expiresAt }) => ({

@@ -2,23 +2,25 @@
  * How long the caller of one run waits: for its first step, and for the whole. One timer serves both, because it is
  * made for every run and almost never fires; the second limit is set only once the first has passed.
  */
+import type { Clock } from "../clock.ts";
+
 export class Patience {
-  #timer: NodeJS.Timeout | undefined;
+  #cancel: () => void;
   #isFirstOver = false;
   #isOver = false;
   #leaveFirst: (() => void) | undefined;
   #leave: (() => void) | undefined;
 
-  constructor(firstMs: number, wholeMs: number) {
+  constructor(firstMs: number, wholeMs: number, clock: Clock) {
     const soonerMs = Math.min(firstMs, wholeMs);
-    this.#timer = setTimeout(() => {
+    this.#cancel = clock.after(soonerMs, () => {
       this.#isFirstOver = true;
-      this.#timer = setTimeout(() => {
+      this.#cancel = clock.after(wholeMs - soonerMs, () => {
         this.#isOver = true;
         this.#leave?.();
-      }, wholeMs - soonerMs);
+      });
       this.#leaveFirst?.();
-    }, soonerMs);
+    });
   }
 
   /** What `work` resolves with, or undefined as soon as the time for the first step is up. */
@@ -41,6 +43,6 @@ export class Patience {
 
   /** Nobody waits any more. */
   end(): void {
-    clearTimeout(this.#timer);
+    this.#cancel();
   }
 }

@@ -5,6 +5,7 @@
  */
 import type { Context, ServiceSchema } from "moleculer";
 import { config } from "../../config/index.ts";
+import { isOutOfReach, ShopError } from "../../lib/errors.ts";
 import { newId } from "../../lib/ids.ts";
 import { actorsMixin } from "../../mixins/actors.mixin.ts";
 import { databaseMixin } from "../../mixins/database.mixin.ts";
@@ -53,14 +54,17 @@ const service: ServiceSchema = {
 
   async started() {
     const { broker } = this;
-    const timeout = { timeout: PARTICIPANT_TIMEOUT_MS };
+    // Every message to a participant may be repeated, so one that met a dying node is: at another replica.
+    const tell = <Reply>(action: string, params: object): Promise<Reply> =>
+      broker.call<Reply, object>(action, params, { timeout: PARTICIPANT_TIMEOUT_MS }).catch((err) => {
+        throw isOutOfReach(err.type) ? new ShopError("unavailable", err.message) : err;
+      });
     const manager = new TransactionManager({
       register: register(this.db),
       participants: {
-        prepare: (name, entries): Promise<PrepareReply[]> =>
-          broker.call(`${name}.prepare`, { entries }, timeout),
-        commit: (name, txIds): Promise<DecisionReply[]> => broker.call(`${name}.commit`, { txIds }, timeout),
-        abort: (name, txIds): Promise<DecisionReply[]> => broker.call(`${name}.abort`, { txIds }, timeout),
+        prepare: (name, entries) => tell<PrepareReply[]>(`${name}.prepare`, { entries }),
+        commit: (name, txIds) => tell<DecisionReply[]>(`${name}.commit`, { txIds }),
+        abort: (name, txIds) => tell<DecisionReply[]>(`${name}.abort`, { txIds }),
       },
       mailbox: (options) => this.supervisor.mailbox(options),
       mint: newId,

@@ -8,6 +8,7 @@
  * network see batches. Ports keep it free of I/O: the service wires SQL and the broker, the simulator wires faults.
  */
 import { ShopError } from "../../lib/errors.ts";
+import { type Clock, realClock } from "../clock.ts";
 import type { Mailbox, MailboxOptions } from "../mailbox.ts";
 import { Drive } from "../protocol/driver.ts";
 import type {
@@ -35,8 +36,7 @@ export interface ManagerOptions {
   /** Makes a mailbox that the supervisor drains on stop. */
   mailbox: <M, R>(options: MailboxOptions<M, R>) => Mailbox<M, R>;
   mint: () => TxId;
-  now?: () => number;
-  sleep?: (ms: number) => Promise<void>;
+  clock?: Clock;
   /** Called for what an operator must look at. */
   alarm: (message: string, detail: object) => void;
   batchMax?: number;
@@ -73,8 +73,7 @@ export class TransactionManager {
 
   constructor(options: ManagerOptions) {
     this.#options = {
-      now: () => performance.now(),
-      sleep: (ms) => new Promise((resolve) => setTimeout(resolve, ms)),
+      clock: realClock,
       batchMax: 256,
       capacity: 2_000,
       ...options,
@@ -109,8 +108,8 @@ export class TransactionManager {
     if (enlisted.length === 0) throw new ShopError("internal_error", "run needs at least one participant");
     const drive = new Drive(this.#options.mint(), enlisted);
     const { txId } = drive;
-    const answerBy = this.#options.now() + options.answerMs;
-    const patience = new Patience(options.prepareMs, options.answerMs);
+    const answerBy = this.#options.clock.now() + options.answerMs;
+    const patience = new Patience(options.prepareMs, options.answerMs, this.#options.clock);
     let isLeftToItself = false;
     this.#live.add(txId);
     try {
@@ -175,7 +174,7 @@ export class TransactionManager {
 
   /** Resolves at the first no, or when every participant has answered or failed. */
   #collectVotes(drive: Drive, requests: Requests, prepareMs: number): Promise<void> {
-    const expiresAt = this.#options.now() + prepareMs;
+    const expiresAt = this.#options.clock.now() + prepareMs;
     let missing = drive.enlisted.length;
     return new Promise((resolve) => {
       for (const participant of drive.enlisted) {
@@ -202,20 +201,20 @@ export class TransactionManager {
 
   /** Asks for a vote until there is one or the time is up. Repeating a prepare is safe: the recorded vote answers. */
   async #prepare(participant: string, message: PrepareMessage): Promise<PrepareReply> {
-    const { now, sleep } = this.#options;
+    const { clock } = this.#options;
     for (let failures = 0, asked = 0; ; ) {
       try {
-        const reply = await this.#of(participant).prepare.ask(message, message.expiresAt - now());
+        const reply = await this.#of(participant).prepare.ask(message, message.expiresAt - clock.now());
         if (reply.kind === "error" && reply.code === "unavailable")
           throw new ShopError("unavailable", reply.message);
         if (reply.kind !== "pending") return reply;
         const pause = ASK_AGAIN_MS[Math.min(asked++, ASK_AGAIN_MS.length - 1)] as number;
-        if (now() + pause >= message.expiresAt) return reply;
-        await sleep(pause);
+        if (clock.now() + pause >= message.expiresAt) return reply;
+        await clock.sleep(pause);
       } catch (err) {
         const pause = BACK_OFF_MS[failures++] ?? Number.POSITIVE_INFINITY;
-        if ((err as ShopError).type !== "unavailable" || now() + pause >= message.expiresAt) throw err;
-        await sleep(pause);
+        if ((err as ShopError).type !== "unavailable" || clock.now() + pause >= message.expiresAt) throw err;
+        await clock.sleep(pause);
       }
     }
   }
@@ -235,8 +234,8 @@ export class TransactionManager {
         return stored === "forgotten" ? "unknown" : stored;
       } catch {
         // The answer is lost, perhaps not the INSERT: repeat both, never only read.
-        await this.#options.sleep(BACK_OFF_MS[Math.min(failures, BACK_OFF_MS.length - 1)] as number);
-        if (this.#isStopping && this.#options.now() >= answerBy) return "unknown";
+        await this.#options.clock.sleep(BACK_OFF_MS[Math.min(failures, BACK_OFF_MS.length - 1)] as number);
+        if (this.#isStopping && this.#options.clock.now() >= answerBy) return "unknown";
       }
     }
   }
@@ -258,15 +257,15 @@ export class TransactionManager {
     durableAt: readonly string[],
     answerBy: number,
   ): { durable: Set<string>; awaited: Promise<unknown> } {
-    const { now, sleep } = this.#options;
+    const { clock } = this.#options;
     const durable = new Set<string>();
     const delivered = drive.enlisted.map(async (participant) => {
       const isAwaited = durableAt.includes(participant);
       let done = await this.#deliverCommit(participant, drive.txId, isAwaited);
       for (let failures = 0; !done && isAwaited; failures++) {
         const pause = BACK_OFF_MS[Math.min(failures, BACK_OFF_MS.length - 1)] as number;
-        if (now() + pause >= answerBy) break;
-        await sleep(pause);
+        if (clock.now() + pause >= answerBy) break;
+        await clock.sleep(pause);
         done = await this.#deliverCommit(participant, drive.txId, isAwaited);
       }
       if (done && isAwaited) durable.add(participant);

@@ -6,11 +6,12 @@ import { existsSync } from "node:fs";
 import { databaseName } from "../../config/database.ts";
 import { DATABASES } from "../../config/index.ts";
 import { audit } from "../../scripts/audit/audit.ts";
+import { freePort } from "../../scripts/ports.ts";
 import { readRecord } from "../../scripts/postgres.record.ts";
 import { ShopClient, unexpected } from "../../scripts/replay/shop-client.ts";
 import type { Drill } from "./drill.ts";
 import { auditLine, untilReady } from "./shop.ts";
-import { endOf, freePort, ROOT, type Site } from "./site.ts";
+import { endOf, ROOT, type Site } from "./site.ts";
 
 const TOTAL_SECONDS_MAX = 90;
 

@@ -6,9 +6,10 @@ import { databaseName, embeddedAddressFile } from "../../config/database.ts";
 import { DATABASES, type DatabaseName } from "../../config/index.ts";
 import { type AuditOptions, audit } from "../../scripts/audit/audit.ts";
 import type { AuditReport } from "../../scripts/audit/report.ts";
+import { freePort } from "../../scripts/ports.ts";
 import { findPostmaster, readRecord } from "../../scripts/postgres.record.ts";
 import { ShopClient } from "../../scripts/replay/shop-client.ts";
-import { endOf, endPostmaster, freePort, hasEnded, type Site } from "./site.ts";
+import { endOf, endPostmaster, hasEnded, type Site } from "./site.ts";
 
 export const ADMIN = { email: "admin@example.com", password: "the admin of the drills" };
 

@@ -7,7 +7,6 @@ import { type ChildProcess, spawn } from "node:child_process";
 import { once } from "node:events";
 import { closeSync, openSync, readFileSync } from "node:fs";
 import { chmod, mkdtemp, realpath, rm } from "node:fs/promises";
-import { createServer } from "node:net";
 import os from "node:os";
 import path from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
@@ -159,20 +158,4 @@ function cleanEnvironment(): NodeJS.ProcessEnv {
   const ours =
     /^(DATABASE_|ADMIN_|SERVICES$|PORT$|DATA_DIR$|NODE_ENV$|NODEID$|MAILBOX_|BATCH_MAX$|NAMESPACE$|TEST_|JEST_|npm_|INIT_CWD$)/;
   return Object.fromEntries(Object.entries(process.env).filter(([name]) => !ours.test(name)));
-}
-
-/**
- * Below the ports that systems give to outgoing connections: a client that knocks at a killed shop's port could be
- * given that very port, reach itself, and keep the shop from coming back.
- */
-export async function freePort(): Promise<number> {
-  for (;;) {
-    const port = 20_000 + Math.floor(Math.random() * 10_000);
-    const probe = createServer();
-    const isFree = await new Promise<boolean>((resolve) => {
-      probe.once("error", () => resolve(false));
-      probe.listen(port, () => probe.close(() => resolve(true)));
-    });
-    if (isFree) return port;
-  }
 }

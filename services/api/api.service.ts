@@ -55,7 +55,7 @@ const gateway: ServiceSchema<GatewaySettings> = {
     ip: null,
     corsOrigins: config.corsOrigins,
     trustedProxies: config.trustedProxies,
-    expectedServices: config.services,
+    expectedServices: config.expectedServices,
     inFlightMax: config.inFlightMax,
     rateLimit: config.rateLimit,
     cacher: config.cacher,

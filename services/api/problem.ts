@@ -38,6 +38,7 @@ const FRAMEWORK: Record<string, ErrorCode> = {
   SERVICE_NOT_FOUND: "unavailable",
   SERVICE_NOT_AVAILABLE: "unavailable",
   REQUEST_REJECTED: "unavailable",
+  BAD_GATEWAY: "unavailable",
   QUEUE_FULL: "overloaded",
   REQUEST_TIMEOUT: "deadline_exceeded",
   REQUEST_SKIPPED: "deadline_exceeded",

@@ -180,13 +180,14 @@ const service: ServiceSchema = {
           return reply ?? "pending";
         },
         commitHere: async (txId) => {
-          const reply: DecisionReply = await this.commits.ask(txId);
+          const reply: DecisionReply = await this.voter.commits.ask(txId);
           if (reply !== "done")
             throw new ShopError("request_in_progress", "The order is being confirmed; ask again.", {
               retryAfter: 1,
             });
         },
         markAnsweredPending: (txId) => markAnsweredPending(this.db, txId),
+        today: () => new Date(),
       };
     },
 

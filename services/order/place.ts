@@ -12,7 +12,7 @@
  */
 import type { Failure, InquiryReply, Requests, RunResult, TxId } from "../../actors/protocol/messages.ts";
 import { requestHash } from "../../actors/protocol/request-hash.ts";
-import { ShopError } from "../../lib/errors.ts";
+import { isOutOfReach, ShopError } from "../../lib/errors.ts";
 import type { Money } from "../../lib/money.ts";
 import type { Quote } from "../product/api.ts";
 import { firstRefusal, type OrderRequest, type OrderRow, type OrderState, refusalError } from "./order.ts";
@@ -43,6 +43,8 @@ export interface PlacePorts {
   /** Carries out a commit that the register has decided; resolves when it is durable here. */
   commitHere(txId: TxId): Promise<void>;
   markAnsweredPending(txId: TxId): Promise<OrderState | undefined>;
+  /** For the date that the order bears, and nothing else. */
+  today(): Date;
 }
 
 /** All votes within 3 s: a slow card takes 2. The client hears something within 5 s. */
@@ -71,7 +73,7 @@ export async function place(command: PlaceCommand, bodyHash: string, ports: Plac
       lines,
       total,
       currency,
-      createdAt: new Date().toISOString(),
+      createdAt: ports.today().toISOString(),
     };
     const result = await ports.run(
       {
@@ -187,7 +189,7 @@ export function failureError(failures: readonly Failure[]): ShopError {
     return new ShopError("overloaded", "The shop is overloaded; nothing was bought. Try again.", {
       retryAfter: 1,
     });
-  if (codes.has("unavailable") || codes.has("SERVICE_NOT_AVAILABLE") || codes.has("SERVICE_NOT_FOUND"))
+  if ([...codes].some(isOutOfReach))
     return new ShopError(
       "unavailable",
       "A part of the shop cannot be reached; nothing was bought. Try again.",

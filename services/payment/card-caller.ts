@@ -5,6 +5,7 @@
  *
  * A timeout is not a decline: after TIMEOUT_MS it asks the gateway by key, and if that knows nothing it calls again.
  */
+import type { Clock } from "../../actors/clock.ts";
 import type { PrepareReply, TxId } from "../../actors/protocol/messages.ts";
 import type { Supervisor } from "../../actors/supervisor.ts";
 import { isError, ShopError } from "../../lib/errors.ts";
@@ -47,6 +48,7 @@ export class CardCaller {
   readonly #paying = new Map<TxId, Promise<boolean>>();
   readonly #answers;
   readonly #payments;
+  readonly #clock: Clock;
   readonly #alarm: (message: string, detail: object) => void;
 
   constructor(options: {
@@ -59,6 +61,7 @@ export class CardCaller {
     this.#gateway = gateway;
     this.#db = db;
     this.#alarm = alarm;
+    this.#clock = supervisor.clock;
     this.#answers = supervisor.mailbox({
       name: "card-answers",
       capacity: Number.POSITIVE_INFINITY,
@@ -92,11 +95,13 @@ export class CardCaller {
     const patienceMs = intents.every((intent) => this.#authorizing.has(intent.txId)) ? 0 : SHORT_WHILE_MS;
     const calls = intents.map((intent) => this.#authorizing.get(intent.txId) ?? this.#begin(intent));
     const answered = await decided(
+      this.#clock,
       calls.map((call) => call.answered),
       false,
       patienceMs,
     );
     return decided(
+      this.#clock,
       calls.map(async (call, i): Promise<PrepareReply> => (answered[i] ? call.reply : PENDING)),
       PENDING,
       RECORD_MS,
@@ -116,6 +121,7 @@ export class CardCaller {
   /** Captures by key; returns those captured in time. Writes nothing down. */
   async capture(txIds: TxId[]): Promise<Set<TxId>> {
     const captured = await decided(
+      this.#clock,
       txIds.map((txId) => this.#call(txId, "capture")),
       false,
       CAPTURE_MS,
@@ -128,6 +134,7 @@ export class CardCaller {
     if (txIds.length === 0) return new Set();
     const debts = await findOwed(this.#db, txIds);
     const paid = await decided(
+      this.#clock,
       debts.map(({ txId, debt }) => this.#pay(txId, debt)),
       false,
       CAPTURE_MS,
@@ -180,10 +187,12 @@ export class CardCaller {
       running.add(call);
       call.catch(() => running.delete(call)); // a failure has been heard once, below, and must not be heard again
       try {
-        return await within(TIMEOUT_MS, Promise.race(running));
+        return await within(this.#clock, TIMEOUT_MS, Promise.race(running));
       } catch (err) {
         if (isError(err, "payment_unavailable") || calls === CALLS_MAX) throw err;
-        const known = await within(TIMEOUT_MS, this.#gateway.lookup(txId)).catch(() => undefined);
+        const known = await within(this.#clock, TIMEOUT_MS, this.#gateway.lookup(txId)).catch(
+          () => undefined,
+        );
         if (known && known.kind !== "unknown") return known;
       }
     }
@@ -210,7 +219,11 @@ export class CardCaller {
 
   async #call(txId: TxId, debt: Debt): Promise<boolean> {
     try {
-      await within(TIMEOUT_MS, debt === "capture" ? this.#gateway.capture(txId) : this.#gateway.void(txId));
+      await within(
+        this.#clock,
+        TIMEOUT_MS,
+        debt === "capture" ? this.#gateway.capture(txId) : this.#gateway.void(txId),
+      );
       return true;
     } catch (err) {
       this.#alarm(`the card gateway could not ${debt}; it is tried again: ${(err as Error).message}`, {
@@ -236,35 +249,39 @@ const errorReply = (err: Error & { type?: string }): PrepareReply => ({
 });
 
 /** The results that are in after `ms`; `otherwise` for the rest, which go on. Nothing waits once all are in. */
-async function decided<Result>(calls: Promise<Result>[], otherwise: Result, ms: number): Promise<Result[]> {
+async function decided<Result>(
+  clock: Clock,
+  calls: Promise<Result>[],
+  otherwise: Result,
+  ms: number,
+): Promise<Result[]> {
   const results = calls.map(() => otherwise);
   const all = Promise.all(
     calls.map(async (call, i) => {
       results[i] = await call;
     }),
   );
-  let timer: NodeJS.Timeout | undefined;
+  let cancel = () => {};
   await Promise.race([
     all,
-    new Promise((resolve) => {
-      timer = setTimeout(resolve, ms);
+    new Promise<void>((resolve) => {
+      cancel = clock.after(ms, resolve);
     }),
   ]);
-  clearTimeout(timer);
+  cancel();
   return [...results];
 }
 
-async function within<Result>(ms: number, call: Promise<Result>): Promise<Result> {
-  let timer: NodeJS.Timeout | undefined;
+async function within<Result>(clock: Clock, ms: number, call: Promise<Result>): Promise<Result> {
+  let cancel = () => {};
   const timeout = new Promise<never>((_, reject) => {
-    timer = setTimeout(
-      () => reject(new ShopError("deadline_exceeded", `the card gateway did not answer within ${ms} ms`)),
-      ms,
+    cancel = clock.after(ms, () =>
+      reject(new ShopError("deadline_exceeded", `the card gateway did not answer within ${ms} ms`)),
     );
   });
   try {
     return await Promise.race([call, timeout]);
   } finally {
-    clearTimeout(timer);
+    cancel();
   }
 }

@@ -1,4 +1,5 @@
 import { describe, expect, test } from "@jest/globals";
+import { realClock } from "../../actors/clock.ts";
 import { Mailbox, type MailboxOptions } from "../../actors/mailbox.ts";
 import { gate, settled } from "../support/until.ts";
 
@@ -8,7 +9,7 @@ function make(options: Partial<MailboxOptions<number, number>> = {}) {
   const state: { hold: Promise<unknown> | undefined; nowMs: number } = { hold: undefined, nowMs: 0 };
   const mailbox = new Mailbox<number, number>({
     name: "test",
-    now: () => state.nowMs,
+    clock: { ...realClock, now: () => state.nowMs },
     behaviour: async (batch) => {
       batches.push(batch);
       await state.hold;

@@ -39,8 +39,9 @@ describe("the configuration", () => {
         BCRYPT_COST: "3",
         MAILBOX_CAPACITY: "0",
         BATCH_MAX: "2.5",
+        TRANSPORTER: "redis://host:6379",
       });
-    expect(load).toThrow(/11 fault\(s\)/);
+    expect(load).toThrow(/12 fault\(s\)/);
     for (const fault of [
       /PORT=80000/,
       /SERVICES names cart/,
@@ -53,20 +54,45 @@ describe("the configuration", () => {
       /BCRYPT_COST=3/,
       /MAILBOX_CAPACITY=0/,
       /BATCH_MAX=2\.5/,
+      /TRANSPORTER: /,
     ])
       expect(load).toThrow(fault);
   });
 
   it("repeats no secret in a fault", () => {
-    const load = () => loadConfig({ ADMIN_PASSWORD: "s3cret", DATABASE_URL: "mysql://u:s3cret@host" });
+    const load = () =>
+      loadConfig({
+        ADMIN_PASSWORD: "s3cret",
+        DATABASE_URL: "mysql://u:s3cret@host",
+        TRANSPORTER: "nats://u:s3cret@",
+      });
     expect(load).toThrow();
     expect(load).not.toThrow(/s3cret/);
   });
 
   it("is frozen, its lists too", () => {
     const config = loadConfig({});
-    for (const part of [config, config.services, config.databaseUrls, config.corsOrigins])
+    for (const part of [
+      config,
+      config.services,
+      config.expectedServices,
+      config.databaseUrls,
+      config.corsOrigins,
+    ])
       expect(Object.isFrozen(part)).toBe(true);
+  });
+
+  it("refuses a node that would host nothing, and a part of the shop that cannot reach the rest", () => {
+    expect(() => loadConfig({ SERVICES: "," })).toThrow(/names no service/);
+    const part = { SERVICES: "order,api" };
+    expect(() => loadConfig(part)).toThrow(
+      /needs auth, user, product, payment, notification, transaction-manager, .*set TRANSPORTER=/,
+    );
+    const config = loadConfig({ ...part, TRANSPORTER: "nats://a:4222, nats://user:secret@b:4222" });
+    expect(config.services).toEqual(["api", "order"]);
+    expect(config.expectedServices.length).toBe(8);
+    expect(config.transporter).toBe("nats://a:4222,nats://user:secret@b:4222");
+    expect(loadConfig({ SERVICES: "auth,user" }).expectedServices).toEqual(["auth", "user"]);
   });
 
   it("takes an empty variable for one that is not set", () => {

@@ -1,0 +1,84 @@
+/**
+ * The inquiry loop of a participant (rule 5): asks the transaction managers about votes in doubt, however long it takes,
+ * from the moment of the restart, and carries out what it hears. Nothing here ends a vote by itself: `pending`,
+ * `forgotten` and silence change nothing.
+ */
+import type { DecisionReply, Inquiry, InquiryReply, Outcome, TxId } from "./protocol/messages.ts";
+import type { Supervisor } from "./supervisor.ts";
+
+const INTERVAL_MS = 500;
+/** A vote younger than this is most likely being decided right now, so nobody asks about it. */
+const ASK_AFTER_MS = 1_000;
+const PAUSE_MS_MAX = 30_000;
+const BATCH_MAX = 500;
+
+export interface InquiryOptions {
+  votes: { inDoubt(limit: number): Promise<TxId[]> };
+  supervisor: Supervisor;
+  /** Asks a transaction manager, any one. */
+  ask: (inquiries: Inquiry[]) => Promise<InquiryReply[]>;
+  /** Carries out an outcome here. */
+  settle: (txId: TxId, outcome: Outcome) => Promise<DecisionReply>;
+  /** Called for what an operator must look at. */
+  alarm: (message: string, detail: object) => void;
+}
+
+interface Doubt {
+  readonly since: number;
+  askAt: number;
+  pauseMs: number;
+}
+
+export class Inquiries {
+  readonly #options: InquiryOptions;
+  #doubts = new Map<TxId, Doubt>();
+
+  constructor(options: InquiryOptions) {
+    this.#options = options;
+    options.supervisor.loop({
+      name: "inquiry",
+      intervalMs: INTERVAL_MS,
+      tick: async () => {
+        this.#note(await options.votes.inDoubt(BATCH_MAX));
+        await this.#inquire();
+        return false;
+      },
+    });
+  }
+
+  /** Waiting is counted from the first sight in this incarnation, by a clock that cannot jump. */
+  #note(txIds: TxId[]): void {
+    const now = this.#options.supervisor.clock.now();
+    const before = this.#doubts;
+    this.#doubts = new Map(
+      txIds.map((txId) => [
+        txId,
+        before.get(txId) ?? { since: now, askAt: now + ASK_AFTER_MS, pauseMs: INTERVAL_MS },
+      ]),
+    );
+  }
+
+  async #inquire(): Promise<void> {
+    const { supervisor, ask, settle, alarm } = this.#options;
+    const now = supervisor.clock.now();
+    const inquiries: Inquiry[] = [];
+    for (const [txId, doubt] of this.#doubts) {
+      if (doubt.askAt > now) continue;
+      inquiries.push({ txId, waitedMs: Math.round(now - doubt.since) });
+      // Every tick for the first few seconds, so that a restart settles quickly; then backing off with jitter.
+      if (now - doubt.since > 10 * INTERVAL_MS)
+        doubt.pauseMs = Math.min(doubt.pauseMs * (1.5 + supervisor.clock.random()), PAUSE_MS_MAX);
+      doubt.askAt = now + doubt.pauseMs;
+    }
+    if (inquiries.length === 0) return;
+    const replies = await ask(inquiries);
+    await Promise.all(
+      inquiries.map(async ({ txId }, i) => {
+        const reply = replies[i];
+        if (reply === "pending" || reply === "forgotten" || reply === undefined) return;
+        if ((await settle(txId, reply)) === "contradiction")
+          alarm(`the register says ${reply}, the vote here says the opposite`, { txId });
+      }),
+    );
+  }
+}

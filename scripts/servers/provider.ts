@@ -1,0 +1,115 @@
+/**
+ * Where a real server comes from, in this order: its URL in the environment, a program on the PATH, Docker where an
+ * engine answers, the distribution's package where we are root on Debian or Ubuntu. Where none of these helps, the
+ * error says what to install.
+ */
+import { spawn, spawnSync } from "node:child_process";
+import { once } from "node:events";
+import { accessSync, constants } from "node:fs";
+import path from "node:path";
+import { answers, type Kind, type Server, startServer } from "./server.ts";
+
+export interface Product {
+  kind: Omit<Kind, "argv">;
+  /** Its arguments as a program; the directory is empty and its own. */
+  args(port: number, directory: string): string[];
+  /** Names the URL of one that is running already, as in NATS_URL. */
+  variable: string;
+  program: string;
+  /** Debian's and Ubuntu's package. */
+  package: string;
+  image: string;
+  /** The port that the image listens on. */
+  imagePort: number;
+}
+
+export class ServerMissing extends Error {}
+
+export interface StartOptions {
+  /** Instead of a free one: to bring a server back where it was. */
+  port?: number;
+  /** Told what takes long. */
+  log?: (line: string) => void;
+}
+
+/** Starts one, or answers with the one that the environment names. Throws ServerMissing where there is none to have. */
+export async function provide(product: Product, { port, log }: StartOptions = {}): Promise<Server> {
+  const named = process.env[product.variable];
+  if (named) return adopt(product, named);
+  const argv = (await programOf(product, log)) ?? dockerOf(product);
+  if (!argv)
+    throw new ServerMissing(
+      `there is no ${product.program}: install it (Debian, Ubuntu: apt-get install ${product.package}; ` +
+        `macOS: brew install ${product.package}), start Docker, or set ${product.variable}=${product.kind.name}://host:port`,
+    );
+  return startServer({ ...product.kind, argv }, port);
+}
+
+async function adopt({ kind, variable }: Product, url: string): Promise<Server> {
+  const { hostname, port } = new URL(url);
+  const there = {
+    url,
+    port: Number(port),
+    pid: undefined,
+    directory: undefined,
+    stop: async () => undefined,
+  };
+  // With TLS or a password it would speak differently; whoever uses it will see.
+  if (!(await answers({ ...kind, argv: () => [] }, there.port, hostname)))
+    throw new ServerMissing(
+      `${variable}=${kind.name}://${hostname}:${port} does not answer; start it, or unset ${variable}`,
+    );
+  return there;
+}
+
+type Argv = Kind["argv"];
+
+async function programOf(product: Product, log?: (line: string) => void): Promise<Argv | undefined> {
+  const file = find(product.program) ?? (await install(product, log));
+  return file ? (port, directory) => [file, ...product.args(port, directory)] : undefined;
+}
+
+// Debian puts daemons into sbin, which is not on every user's PATH.
+function find(program: string): string | undefined {
+  const directories = [...(process.env.PATH ?? "").split(path.delimiter), "/usr/sbin", "/usr/local/sbin"];
+  return directories
+    .filter((directory) => path.isAbsolute(directory))
+    .map((directory) => path.join(directory, program))
+    .find((file) => {
+      try {
+        accessSync(file, constants.X_OK);
+        return true;
+      } catch {
+        return false;
+      }
+    });
+}
+
+function dockerOf({ image, imagePort, kind }: Product): Argv | undefined {
+  // A client without an engine fails at once; an engine that hangs is as good as none.
+  const { status } = spawnSync("docker", ["version", "--format", "{{.Server.Version}}"], { timeout: 5_000 });
+  if (status !== 0) return undefined;
+  return (port) => [
+    ...["docker", "run", "--rm", "--name", `shop-${kind.name}-${port}`],
+    ...["--publish", `127.0.0.1:${port}:${imagePort}`, image],
+  ];
+}
+
+async function install(product: Product, log?: (line: string) => void): Promise<string | undefined> {
+  if (process.geteuid?.() !== 0 || !find("apt-get") || dockerOf(product)) return undefined;
+  log?.(`installing ${product.package} (once) ...`);
+  // Two programs may want the same at once.
+  const aptGet = (...args: string[]) => run("apt-get", ["-qq", "-o", "DPkg::Lock::Timeout=120", ...args]);
+  const wanted = ["install", "--yes", "--no-install-recommends", product.package];
+  if (!(await aptGet(...wanted))) {
+    await aptGet("update");
+    await aptGet(...wanted);
+  }
+  return find(product.program);
+}
+
+async function run(command: string, args: string[]): Promise<boolean> {
+  const env = { ...process.env, DEBIAN_FRONTEND: "noninteractive" };
+  const [code] = await once(spawn(command, args, { stdio: "ignore", env }), "exit");
+  return code === 0;
+}

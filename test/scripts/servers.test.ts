@@ -1,0 +1,109 @@
+/** The provider of real servers: that they answer, that they end, and that they end with whoever started them. */
+import { type ChildProcess, spawn } from "node:child_process";
+import { once } from "node:events";
+import { existsSync } from "node:fs";
+import { connect } from "node:net";
+import { expect, it } from "@jest/globals";
+import { birthOf } from "../../scripts/processes.ts";
+import { startNats } from "../../scripts/servers/nats.ts";
+import { startRedis } from "../../scripts/servers/redis.ts";
+import { describeWith } from "../harness/servers.ts";
+import { until } from "../support/until.ts";
+
+for (const start of [startNats, startRedis]) {
+  (await describeWith(start))(`a server of ${start.name}`, () => {
+    it("answers on a port of its own and leaves nothing when it is stopped", async () => {
+      const [one, two] = await Promise.all([start(), start()]);
+      expect(one.port).not.toBe(two.port);
+      expect(existsSync(one.directory as string)).toBe(true);
+      await Promise.all([one.stop(), two.stop()]);
+      await one.stop();
+      expect(isRunning(one.pid) || isRunning(two.pid)).toBe(false);
+      expect(existsSync(one.directory as string) || existsSync(two.directory as string)).toBe(false);
+    });
+
+    it("comes back on the port it had", async () => {
+      const { port, pid, stop } = await start();
+      process.kill(pid as number, "SIGKILL");
+      await until("it is gone", () => !isRunning(pid));
+      await stop();
+      const again = await start({ port });
+      expect(again.port).toBe(port);
+      await again.stop();
+    });
+
+    it("ends when whoever started it is killed", async () => {
+      const { child, pid, directory } = await startElsewhere(start.name);
+      expect(isRunning(pid)).toBe(true);
+      child.kill("SIGKILL");
+      await once(child, "exit");
+      await until("the server has ended", () => !isRunning(pid));
+      await until("its directory has gone", () => !existsSync(directory));
+    });
+  });
+}
+
+/** In a process that does nothing else, and does not end by itself. */
+async function startElsewhere(
+  name: string,
+): Promise<{ child: ChildProcess; pid: number; directory: string }> {
+  const file = new URL(
+    `../../scripts/servers/${name.replace("start", "").toLowerCase()}.ts`,
+    import.meta.url,
+  );
+  const program = `import { ${name} } from "${file.href}"; console.log(JSON.stringify(await ${name}())); setInterval(() => {}, 1e6)`;
+  const child = spawn(process.execPath, ["--input-type=module", "--eval", program], {
+    stdio: ["ignore", "pipe", "inherit"],
+  });
+  const [line] = (await once(child.stdout, "data")) as [Buffer];
+  return { child, ...JSON.parse(line.toString()) };
+}
+
+const isRunning = (pid: number | undefined): boolean => pid !== undefined && birthOf(pid) !== undefined;
+
+it("is told by its URL in the environment, and found missing where nothing answers there", async () => {
+  const server = await startNats();
+  try {
+    process.env.NATS_URL = server.url;
+    const same = await startNats();
+    expect(same).toMatchObject({ url: server.url, pid: undefined });
+    await same.stop();
+    expect(await speaks(server.port)).toBe(true);
+  } finally {
+    await server.stop();
+  }
+  await expect(startNats()).rejects.toThrow(/NATS_URL=nats:.* does not answer/);
+  delete process.env.NATS_URL;
+});
+
+it("is refused with what to install where there is none", async () => {
+  const { PATH } = process.env;
+  const { provide } = await import("../../scripts/servers/provider.ts");
+  const none = { kind: { name: "cache", greeting: "", answer: "" }, args: () => [], variable: "CACHE_URL" };
+  process.env.PATH = "";
+  try {
+    const provided = provide({
+      ...none,
+      program: "no-such-server",
+      package: "cache",
+      image: "cache",
+      imagePort: 1,
+    });
+    await expect(provided).rejects.toThrow(
+      /no no-such-server: install it .*apt-get install cache.*CACHE_URL=/,
+    );
+  } finally {
+    process.env.PATH = PATH;
+  }
+});
+
+function speaks(port: number): Promise<boolean> {
+  return new Promise((resolve) => {
+    const socket = connect({ port, host: "127.0.0.1" });
+    socket.once("data", () => {
+      socket.destroy();
+      resolve(true);
+    });
+    socket.once("error", () => resolve(false));
+  });
+}
