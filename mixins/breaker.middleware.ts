@@ -137,7 +137,8 @@ class Breaker {
 export function breakerMiddleware(broker: ServiceBroker): Middleware {
   /** By the endpoint itself, not its name: a node that returns under its old id has new ones. */
   const breakers = new Map<Endpoint, Breaker>();
-  const counted = new WeakSet<object>();
+  /** Which request a failure was counted for: it passes the breakers of all who called, one after the other. */
+  const counted = new WeakMap<object, unknown>();
 
   const tell = ({ endpoint, state, calls, failures }: Breaker): void => {
     const detail = { nodeID: endpoint.id, action: endpoint.action.name, calls, failures };
@@ -193,9 +194,10 @@ export function breakerMiddleware(broker: ServiceBroker): Middleware {
             const { nodeID, type } = (err ?? {}) as { nodeID?: string; type?: string };
             // What a third node made of it says nothing about this one.
             const isOwn = nodeID === undefined || nodeID === ctx.nodeID;
-            const isNew = typeof err !== "object" || err === null || !counted.has(err);
+            const isObject = typeof err === "object" && err !== null;
+            const isNew = !isObject || counted.get(err) !== ctx.requestID;
             if (options.check(err) && isOwn && isNew) {
-              if (typeof err === "object" && err !== null) counted.add(err);
+              if (isObject) counted.set(err, ctx.requestID);
               own.failed(type === "REQUEST_TIMEOUT");
             } else own.succeeded();
             throw err;
