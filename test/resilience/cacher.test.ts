@@ -216,9 +216,7 @@ describe("Redis", () => {
       for (const each of connections)
         await until("it is connected", () => each.ask(async (client) => (await client.ping()) === "PONG"));
       const limit = { requests: 10, seconds: 60 };
-      const gateways = connections.map((each) =>
-        sharedLimiter(limit, each, "test:"),
-      );
+      const gateways = connections.map((each) => sharedLimiter(limit, each, "test:"));
       const answers = await Promise.all(
         Array.from({ length: 20 }, (_, i) => gateways[i % 2]?.take("192.0.2.7")),
       );
