@@ -45,6 +45,8 @@ interface Policy {
   idempotent: boolean;
   timeoutMs: number;
   budget: RepeatBudget;
+  /** Since when nobody hosts it; after ABSENT_MS_MAX nobody waits any more, until somebody does. */
+  absentSince: number | undefined;
 }
 
 type Options = CallingOptions & { ctx?: unknown };
@@ -86,11 +88,11 @@ export function retryMiddleware(broker: ServiceBroker, random: () => number = Ma
     if (policy) return policy;
     const schema = listOf(action)?.getFirst()?.action;
     if (!schema) return undefined;
-    policy = { ...declared(schema), budget: new RepeatBudget() };
+    policy = { ...declared(schema), budget: new RepeatBudget(), absentSince: undefined };
     policies.set(action, policy);
     return policy;
   };
-  const declared = (schema: WrappedAction): Omit<Policy, "budget"> => ({
+  const declared = (schema: WrappedAction): Omit<Policy, "budget" | "absentSince"> => ({
     retry: schema.retry !== false,
     idempotent: schema.idempotent === true,
     timeoutMs: schema.timeout ?? broker.options.requestTimeout ?? 0,
@@ -124,8 +126,11 @@ export function retryMiddleware(broker: ServiceBroker, random: () => number = Ma
           if (at >= deadline) throw err;
           if (isAbsent) {
             // Endpoints that are there and not to be had have open breakers, which are to be believed.
-            const isOpen = !(err as AnyError).data?.nodeID && (listOf(action)?.count() ?? 0) > 0;
-            if (isOpen || at >= startedAt + ABSENT_MS_MAX) throw err;
+            const isHosted = (listOf(action)?.count() ?? 0) > 0;
+            if (isHosted && !(err as AnyError).data?.nodeID) throw err;
+            if (!isHosted) policy.absentSince ??= performance.now();
+            const since = isHosted ? startedAt : (policy.absentSince ?? startedAt);
+            if (at >= since + ABSENT_MS_MAX) throw err;
           } else {
             if (!mayRepeat || !isPassing(err) || tries > TRIES_MAX || !policy.budget.take()) throw err;
             broker.metrics.increment(RETRIES, { action });
@@ -175,7 +180,7 @@ export function retryMiddleware(broker: ServiceBroker, random: () => number = Ma
       localBus.on("$services.changed", () => {
         for (const [name, policy] of policies) {
           const schema = listOf(name)?.getFirst()?.action;
-          if (schema) Object.assign(policy, declared(schema));
+          if (schema) Object.assign(policy, declared(schema), { absentSince: undefined });
         }
       });
       if (broker.isMetricsEnabled())

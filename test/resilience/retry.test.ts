@@ -171,6 +171,14 @@ describe("a service that nobody hosts for a moment", () => {
     const startedAt = performance.now();
     await expect(caller.call("thing.ask")).rejects.toMatchObject({ type: /SERVICE_NOT_/ });
     expect(performance.now() - startedAt).toBeLessThan(2_000);
+    // It is known to be away by now: the next ones hear it at once.
+    await until("nobody waits any more", async () => {
+      const calledAt = performance.now();
+      await caller.call("thing.ask").catch(() => undefined);
+      return performance.now() - calledAt < 20;
+    });
+    await nodes.open("callee", [{ name: "thing", actions: { ask: () => "ok" } }]);
+    expect(await caller.call("thing.ask")).toBe("ok");
   });
 });
 
