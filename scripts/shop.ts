@@ -12,8 +12,8 @@ import options from "../moleculer.config.ts";
 
 /** News travels in milliseconds; this leaves room for a node that is in the middle of a long turn. */
 const LEAVE_MS = 250;
-/** Longer than the longest way of an order: three attempts of 4.5 s are cut by the call's own 10 s. */
-const FINISH_MS_MAX = 10_000;
+/** Longer than an order may take from its first vote to its answer (4.5 s), with time for one that was just sent here. */
+const FINISH_MS_MAX = 6_000;
 const POLL_MS = 10;
 /** Nodes that start together see each other within a second or two; after this it is worth a line. */
 const MISSING_MS_MAX = 5_000;
