@@ -83,6 +83,8 @@ export interface Config {
   readonly inFlightMax: number;
   /** Requests of one client address in so many seconds; undefined for no limit. */
   readonly rateLimit: { readonly requests: number; readonly seconds: number } | undefined;
+  /** How long decisions and final votes are kept, in hours; fractions are allowed. Never a matter of safety. */
+  readonly decisionRetentionHours: number;
   /** `nats://host:port`, several separated by commas, or undefined for a shop of one process. */
   readonly transporter: string | undefined;
   /** What this node hosts. */
@@ -110,6 +112,14 @@ export function loadConfig(env: Environment): Config {
     const number = Number(value);
     if (/^\d+$/.test(value) && number >= min && number <= max) return number;
     faults.push(`${name}=${value}: expected a whole number from ${min} to ${max}`);
+    return fallback;
+  };
+  const hours = (name: string, fallback: number, max: number): number => {
+    const value = text(name);
+    if (value === undefined) return fallback;
+    const number = Number(value);
+    if (/^\d+(\.\d+)?$/.test(value) && number <= max) return number;
+    faults.push(`${name}=${value}: expected hours from 0 to ${max}, such as 24 or 0.5`);
     return fallback;
   };
   const list = (name: string): string[] =>
@@ -192,6 +202,9 @@ export function loadConfig(env: Environment): Config {
     cacher,
     inFlightMax: integer("IN_FLIGHT_MAX", 1_000, 1, 1_000_000),
     rateLimit,
+    // A day, so that operators find yesterday's decisions, and longer than any message or paused process is likely to be
+    // late: what comes later still is refused all the same. At most ten years.
+    decisionRetentionHours: hours("DECISION_RETENTION_HOURS", 24, 87_600),
     transporter,
     services: Object.freeze(services),
     expectedServices: Object.freeze(expectedServices),

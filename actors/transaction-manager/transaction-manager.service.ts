@@ -16,12 +16,17 @@ import type {
   PrepareReply,
   Requests,
   RunResult,
+  TxId,
 } from "../protocol/messages.ts";
+import { Garbage, type GarbageState } from "./garbage.ts";
+import type { ParticipantPort } from "./ports.ts";
 import { register } from "./register.ts";
 import { type RunOptions, TransactionManager } from "./transaction-manager.ts";
 
 /** A commit that is older than this and not acknowledged has lost its driver, or its driver is slow. */
 const RECOVERY_AGE_MS = 2_000;
+/** Nobody waits for it; with something to delete it goes on at its own pace. */
+const GARBAGE_INTERVAL_MS = 10_000;
 /** Longer than any healthy batch; a participant that answers later is asked again. */
 const PARTICIPANT_TIMEOUT_MS = 3_000;
 
@@ -42,6 +47,16 @@ const service: ServiceSchema = {
       },
     },
 
+    // For operators: how far garbage collection has come here, and what holds it up.
+    garbage: {
+      visibility: "public",
+      idempotent: true,
+      params: {},
+      handler(): GarbageState {
+        return this.garbage.state;
+      },
+    },
+
     outcome: {
       visibility: "public",
       idempotent: true,
@@ -59,13 +74,17 @@ const service: ServiceSchema = {
       broker.call<Reply, object>(action, params, { timeout: PARTICIPANT_TIMEOUT_MS }).catch((err) => {
         throw isOutOfReach(err.type) ? new ShopError("unavailable", err.message) : err;
       });
+    const decisions = register(this.db);
+    const participants: ParticipantPort = {
+      prepare: (name, entries) => tell<PrepareReply[]>(`${name}.prepare`, { entries }),
+      commit: (name, txIds) => tell<DecisionReply[]>(`${name}.commit`, { txIds }),
+      abort: (name, txIds) => tell<DecisionReply[]>(`${name}.abort`, { txIds }),
+      raiseSeal: (name, upTo) => tell<TxId>(`${name}.raiseSeal`, { upTo }),
+      prune: (name, watermark, limit) => tell<number>(`${name}.prune`, { watermark, limit }),
+    };
     const manager = new TransactionManager({
-      register: register(this.db),
-      participants: {
-        prepare: (name, entries) => tell<PrepareReply[]>(`${name}.prepare`, { entries }),
-        commit: (name, txIds) => tell<DecisionReply[]>(`${name}.commit`, { txIds }),
-        abort: (name, txIds) => tell<DecisionReply[]>(`${name}.abort`, { txIds }),
-      },
+      register: decisions,
+      participants,
       mailbox: (options) => this.supervisor.mailbox(options),
       mint: newId,
       alarm: (message, detail) => this.logger.error(`needs an operator: ${message}`, detail),
@@ -77,6 +96,19 @@ const service: ServiceSchema = {
       name: "recovery",
       intervalMs: 1_000,
       tick: () => manager.recover(RECOVERY_AGE_MS),
+    });
+    const garbage = new Garbage({
+      register: decisions,
+      participants,
+      retentionMs: config.decisionRetentionHours * 3_600_000,
+      learn: (watermark) => manager.learn(watermark),
+      warn: (message, detail) => this.logger.warn(message, detail),
+    });
+    this.garbage = garbage;
+    this.supervisor.loop({
+      name: "garbage",
+      intervalMs: GARBAGE_INTERVAL_MS,
+      tick: () => garbage.tick(),
     });
   },
 

@@ -21,6 +21,7 @@ import type {
   TxId,
 } from "../protocol/messages.ts";
 import { requestHash } from "../protocol/request-hash.ts";
+import { Enrolment, registerUnavailable } from "./enrolment.ts";
 import {
   type ParticipantMailboxes,
   type PrepareMessage,
@@ -35,7 +36,8 @@ export interface ManagerOptions {
   participants: ParticipantPort;
   /** Makes a mailbox that the supervisor drains on stop. */
   mailbox: <M, R>(options: MailboxOptions<M, R>) => Mailbox<M, R>;
-  mint: () => TxId;
+  /** A new txId above `floor`, whatever the clock says, and above all that were minted here before. */
+  mint: (floor: TxId) => TxId;
   clock?: Clock;
   /** Called for what an operator must look at. */
   alarm: (message: string, detail: object) => void;
@@ -52,6 +54,16 @@ export interface RunOptions {
   durableAt: readonly string[];
 }
 
+/** Until when one run does what. */
+interface Terms {
+  patience: Patience;
+  prepareBy: number;
+  answerBy: number;
+  durableAt: readonly string[];
+}
+
+/** A second txId is above every seal there was when it was minted; one more, because seals go on being raised. */
+const ATTEMPTS_MAX = 3;
 /** How soon a manager asks again after `pending`: soon at first, then four times a second per slow card. */
 const ASK_AGAIN_MS = [50, 100, 250] as const;
 /** Below this wait nobody writes an abort for an inquiry: longer than prepareMs of any caller, so that a live driver
@@ -67,6 +79,9 @@ export class TransactionManager {
   readonly #acknowledgements: Mailbox<Acknowledgement, true>;
   /** Transactions this incarnation drives: the answer to an inquiry about them is `pending`. */
   readonly #live = new Set<TxId>();
+  readonly #enrolment: Enrolment;
+  /** The highest watermark or seal heard of: nothing is minted at or below it. */
+  #floor: TxId = "";
   /** Decisions and phase two that nobody waits for, until they are carried out or given to recovery. */
   readonly #unfinished = new Set<Promise<void>>();
   #isStopping = false;
@@ -79,6 +94,7 @@ export class TransactionManager {
       ...options,
     };
     const { register, mailbox, batchMax, capacity } = this.#options;
+    this.#enrolment = new Enrolment(register, (watermark) => this.learn(watermark));
     this.#decisions = mailbox({
       name: "decide",
       capacity,
@@ -101,21 +117,54 @@ export class TransactionManager {
   /**
    * Runs one transaction over the enlisted participants (the keys of `requests`, at least one). Mints the txId
    * itself; must never be retried by a middleware. Answers a value for every outcome, by `answerMs` whoever is silent;
-   * rejects only for a caller's mistake or `overloaded`, when nothing was done.
+   * rejects only for a caller's mistake, `overloaded` or `unavailable`, when nothing was done.
    */
   async run(requests: Requests, options: RunOptions): Promise<RunResult> {
     const enlisted = Object.keys(requests);
     if (enlisted.length === 0) throw new ShopError("internal_error", "run needs at least one participant");
-    const drive = new Drive(this.#options.mint(), enlisted);
-    const { txId } = drive;
-    const answerBy = this.#options.clock.now() + options.answerMs;
-    const patience = new Patience(options.prepareMs, options.answerMs, this.#options.clock);
+    const { clock, mint } = this.#options;
+    const startedAt = clock.now();
+    const terms: Terms = {
+      patience: new Patience(options.prepareMs, options.answerMs, clock),
+      prepareBy: startedAt + options.prepareMs,
+      answerBy: startedAt + options.answerMs,
+      durableAt: options.durableAt,
+    };
+    try {
+      if (!this.#enrolment.has(enlisted) && !(await terms.patience.first(this.#enrolment.add(enlisted))))
+        throw registerUnavailable("did not answer in time");
+      for (let attempt = 1; ; attempt++) {
+        const drive = new Drive(mint(this.#floor), enlisted);
+        const result = await this.#run(drive, requests, terms);
+        if (!drive.failures.some((failure) => failure.code === "forgotten")) return result;
+        // This clock is behind: the txId stands below a seal that the register knows of.
+        const limits = await terms.patience.whole(this.#options.register.limits().catch(() => undefined));
+        if (limits) this.learn(limits.highest);
+        // Where all have sealed it, nobody has a record of it or can make one, and no commit was proposed here: as if it
+        // had never been.
+        if (!limits || !drive.isForgotten || result.outcome === "commit") return result;
+        if (attempt === ATTEMPTS_MAX || clock.now() >= terms.prepareBy) return result;
+      }
+    } finally {
+      terms.patience.end();
+    }
+  }
+
+  /** Nothing is minted at or below `txId` from now on. */
+  learn(txId: TxId): void {
+    if (txId > this.#floor) this.#floor = txId;
+  }
+
+  /** Runs one transaction under its txId. */
+  async #run(drive: Drive, requests: Requests, terms: Terms): Promise<RunResult> {
+    const { txId, enlisted } = drive;
+    const { patience, answerBy } = terms;
     let isLeftToItself = false;
     this.#live.add(txId);
     try {
       // Looked at in the same turn of the event loop in which the messages are sent, so nothing comes between.
       const isRefused = enlisted.every((participant) => this.#isFull(participant));
-      await patience.first(this.#collectVotes(drive, requests, options.prepareMs));
+      await patience.first(this.#collectVotes(drive, requests, terms.prepareBy));
       if (isRefused)
         throw new ShopError("overloaded", "Every participant's mailbox is full; try again later.", {
           retryAfter: 1,
@@ -135,11 +184,10 @@ export class TransactionManager {
         await patience.whole(this.#abort(drive));
         return { outcome: "abort", txId, refusals: drive.refusals, failures: drive.failures };
       }
-      const { durable, awaited } = this.#commit(drive, options.durableAt, answerBy);
+      const { durable, awaited } = this.#commit(drive, terms.durableAt, answerBy);
       await patience.whole(awaited);
       return { outcome: "commit", txId, durable: [...durable] };
     } finally {
-      patience.end();
       if (!isLeftToItself) this.#live.delete(txId);
     }
   }
@@ -173,8 +221,7 @@ export class TransactionManager {
   }
 
   /** Resolves at the first no, or when every participant has answered or failed. */
-  #collectVotes(drive: Drive, requests: Requests, prepareMs: number): Promise<void> {
-    const expiresAt = this.#options.clock.now() + prepareMs;
+  #collectVotes(drive: Drive, requests: Requests, expiresAt: number): Promise<void> {
     let missing = drive.enlisted.length;
     return new Promise((resolve) => {
       for (const participant of drive.enlisted) {
@@ -299,7 +346,9 @@ export class TransactionManager {
     const mailboxes = this.#of(participant);
     try {
       const reply = await (awaited ? mailboxes.commit : mailboxes.commitLater).ask(txId);
-      if (reply === "contradiction" || reply === "unknown" || reply === "forgotten")
+      // A late repeat of a commit that was acknowledged and forgotten everywhere since concerns nobody.
+      const isOver = reply === "forgotten" && (await this.#reads.ask(txId)) === "forgotten";
+      if (!isOver && (reply === "contradiction" || reply === "unknown" || reply === "forgotten"))
         this.#options.alarm(`${participant} answered ${reply} to a commit that is decided`, {
           txId,
           participant,

@@ -63,7 +63,7 @@ export async function audit(urls: DatabaseUrls, options: AuditOptions = {}): Pro
     invariantReport("I1", stock.checked, stock.violations),
     invariantReport("I2", checked.confirmed, faults("I2")),
     invariantReport("I3", checked.confirmed, [...faults("I3"), ...first.lost]),
-    invariantReport("I4", checked.transactions, overdue),
+    invariantReport("I4", checked.transactions, [...overdue, ...faults("I4")]),
     invariantReport("I5", checked.events, [
       ...faults("I5"),
       ...[...last.events.values()].map(({ text }) => text),

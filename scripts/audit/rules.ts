@@ -30,8 +30,9 @@ export function judge(txId: string, records: TransactionRecords, watermark: stri
   agreement(records, txId <= watermark, (text) => fault("I2", text));
   if (records.order?.state === "committed") {
     goods(records, txId <= watermark, (text) => fault("I2", text));
-    money(records, txId <= watermark, (text) => fault("I2", text));
+    money(records, (text) => fault("I2", text));
   }
+  if (txId <= watermark) passed(records, (text) => fault("I4", text));
   debts(records, (text) => fault("I2", text));
   completeness(records, (text) => fault("I3", text));
   event(records, (text) => fault("I5", text));
@@ -74,9 +75,10 @@ function goods({ order, product }: TransactionRecords, pruned: boolean, fault: R
     fault("its lines are not those of its reservation");
 }
 
-function money({ order, payment }: TransactionRecords, pruned: boolean, fault: Report): void {
+// Captured payments are never deleted either.
+function money({ order, payment }: TransactionRecords, fault: Report): void {
   if (!payment) {
-    if (!pruned) fault("confirmed, and there is no payment");
+    fault("confirmed, and there is no payment");
     return;
   }
   if (payment.state === "aborted") fault("confirmed, and its payment was voided");
@@ -86,6 +88,11 @@ function money({ order, payment }: TransactionRecords, pruned: boolean, fault: R
     );
   if (payment.user_id !== order?.user_id)
     fault(`it belongs to ${order?.user_id}, its payment to ${payment.user_id}`);
+}
+
+/** Nobody can learn or carry out an outcome below the watermark any more, so nothing may wait for one there. */
+function passed(records: TransactionRecords, fault: Report): void {
+  for (const { what } of unfinishedOf(records)) fault(`${what}, and the watermark has passed it`);
 }
 
 function debts({ payment }: TransactionRecords, fault: Report): void {

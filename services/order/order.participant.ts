@@ -6,7 +6,7 @@
 import { Participant, type ParticipantStore } from "../../actors/participant.ts";
 import type { PrepareEntry, Refusal, TxId } from "../../actors/protocol/messages.ts";
 import type { Database, Queryable } from "../../mixins/database.mixin.ts";
-import { isRival, readSeal, toVoteRecord, txIdSet, type VoteRow } from "../../mixins/vote-rows.ts";
+import { isRival, raiseSeal, readSeal, toVoteRecord, txIdSet, type VoteRow } from "../../mixins/vote-rows.ts";
 import type { OrderRequest } from "./order.ts";
 
 export const orderParticipant = (db: Database): Participant<OrderRequest> => new Participant(orders(db));
@@ -157,6 +157,21 @@ function orders(db: Database): ParticipantStore<OrderRequest, Queryable> {
         values: [limit],
       });
       return rows.map((row) => row.tx_id);
+    },
+
+    raiseSeal: (upTo) => raiseSeal(db, upTo, "select 1 from orders where state = 'prepared' and id <= $1"),
+
+    // Orders and their keys stay. The condition is that of the index orders_to_nobody, word for word.
+    async prune(watermark, limit) {
+      const { rowCount } = await db.query({
+        name: "prune-orders",
+        text: `
+          delete from orders where id = any (array(
+            select o.id from orders o where o.id <= $1 and o.state = 'aborted' and not o.answered_pending
+            order by o.id limit $2 for update skip locked))`,
+        values: [watermark, limit],
+      });
+      return rowCount ?? 0;
     },
   };
 }

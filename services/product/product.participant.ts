@@ -5,7 +5,7 @@
 import { Participant, type ParticipantStore } from "../../actors/participant.ts";
 import type { PrepareEntry, Refusal, TxId } from "../../actors/protocol/messages.ts";
 import type { Database, Queryable } from "../../mixins/database.mixin.ts";
-import { isRival, readSeal, toVoteRecord, txIdSet, type VoteRow } from "../../mixins/vote-rows.ts";
+import { isRival, raiseSeal, readSeal, toVoteRecord, txIdSet, type VoteRow } from "../../mixins/vote-rows.ts";
 import type { ReservationRequest } from "./api.ts";
 import { allocate, type StockRow } from "./product.ts";
 
@@ -166,6 +166,18 @@ function reservations(db: Database): ParticipantStore<ReservationRequest, Querya
       });
       return rows.map((row) => row.tx_id);
     },
+
+    raiseSeal: (upTo) =>
+      raiseSeal(db, upTo, "select 1 from reservations where state = 'prepared' and tx_id <= $1"),
+
+    async prune(watermark, limit) {
+      const { rows } = await db.query<{ gone: number }>({
+        name: "prune-reservations",
+        text: PRUNE,
+        values: [watermark, limit],
+      });
+      return rows[0]?.gone as number;
+    },
   };
 }
 
@@ -238,3 +250,23 @@ const ABORT = `
   ),
   moved as (update products p set available = p.available + s.quantity from stock s where p.id = s.id)
   select tx_id from released`;
+
+// What a sale explains of the stock outlives its row, as a sum. Both are locked in key order; whoever prunes at the same
+// time takes other rows.
+const PRUNE = `
+  with gone as (
+    delete from reservations where tx_id = any (array(
+      select r.tx_id from reservations r where r.tx_id <= $1 and r.state <> 'prepared'
+      order by r.tx_id limit $2 for update skip locked))
+    returning state, product_ids, quantities
+  ),
+  sold as (
+    insert into sold_stock (product_id, quantity)
+    select u.product_id, sum(u.quantity)
+    from gone, unnest(gone.product_ids, gone.quantities) as u (product_id, quantity)
+    where gone.state = 'committed'
+    group by u.product_id
+    order by u.product_id
+    on conflict (product_id) do update set quantity = sold_stock.quantity + excluded.quantity
+  )
+  select count(*)::int as gone from gone`;

@@ -21,6 +21,7 @@ export const order: Subject = {
   name: "order",
   table: "orders",
   key: "id",
+  keepsCommitted: true,
   async makeWorld(db) {
     const taken = { userId: newId(), idempotencyKey: "taken" };
     await db.query({

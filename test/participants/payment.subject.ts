@@ -26,6 +26,7 @@ export const payment: Subject = {
   name: "payment",
   table: "payments",
   key: "tx_id",
+  keepsCommitted: true,
   async makeWorld() {
     const gateway = new ScriptedGateway();
     return {

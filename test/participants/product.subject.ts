@@ -35,6 +35,7 @@ export const product: Subject = {
   name: "product",
   table: "reservations",
   key: "tx_id",
+  keepsCommitted: false,
   async makeWorld(db) {
     const ids = (await addProducts(db, 2, STOCK)) as [string, string];
     let turn = 0;

@@ -27,6 +27,8 @@ export interface Subject {
   name: DatabaseName;
   table: string;
   key: string;
+  /** True where a committed vote is domain data, which pruning leaves alone. */
+  keepsCommitted: boolean;
   makeWorld(db: Database): Promise<World>;
 }
 
@@ -83,6 +85,15 @@ export class Bench {
       values: [txIds],
     });
     return new Map(rows.map((row) => [row.tx_id, row.state]));
+  }
+
+  /** Counts of rows, per state. */
+  async counts(): Promise<Record<string, number>> {
+    const { table } = this.subject;
+    const { rows } = await this.db.query<{ state: string; n: number }>({
+      text: `select state, count(*)::int as n from ${table} group by state`,
+    });
+    return Object.fromEntries(rows.map(({ state, n }) => [state, n]));
   }
 
   /** Every row of every table, as text, once nothing is owed: equal before and after means that nothing changed. */

@@ -75,6 +75,8 @@ export interface Replica {
   vote(entry: PrepareEntry): Promise<PrepareReply>;
   commit(...txIds: TxId[]): Promise<DecisionReply[]>;
   abort(...txIds: TxId[]): Promise<DecisionReply[]>;
+  raiseSeal(upTo: TxId): Promise<TxId>;
+  prune(watermark: TxId, limit?: number): Promise<number>;
   stop(): Promise<void>;
 }
 
@@ -102,6 +104,8 @@ export async function openReplica(url: string, factory: ParticipantFactory): Pro
     },
     commit: (...txIds) => broker.call("participant.commit", { txIds }),
     abort: (...txIds) => broker.call("participant.abort", { txIds }),
+    raiseSeal: (upTo) => broker.call("participant.raiseSeal", { upTo }),
+    prune: (watermark, limit = 1_000) => broker.call("participant.prune", { watermark, limit }),
     async stop() {
       await broker.stop();
       await db.close();
