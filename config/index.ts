@@ -47,6 +47,9 @@ export const DATABASES = [
 ] as const satisfies readonly ServiceName[];
 export type DatabaseName = (typeof DATABASES)[number];
 
+/** Those that vote on a checkout: whom operators ask, also while one of them is away. */
+export const PARTICIPANTS = ["order", "product", "payment"] as const satisfies readonly DatabaseName[];
+
 const LOG_LEVELS = ["fatal", "error", "warn", "info", "debug", "trace"] as const;
 /** How a call chooses among the nodes that could take it. */
 const BALANCERS = ["round-robin", "latency", "rendezvous"] as const;

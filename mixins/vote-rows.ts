@@ -8,12 +8,14 @@ export interface VoteRow {
   state: VoteState;
   request_hash: string | null;
   refusal: Refusal | null;
+  heuristic?: boolean;
 }
 
 export const toVoteRecord = (row: VoteRow): VoteRecord => ({
   state: row.state,
   hash: row.request_hash ?? undefined,
   refusal: row.refusal ?? undefined,
+  heuristic: row.heuristic === true,
 });
 
 /** The seal, share-locked until the transaction ends, so that it cannot be raised past a vote being recorded. */
@@ -29,7 +31,8 @@ export async function readSeal(tx: Queryable): Promise<TxId> {
 const RAISE_WAIT_MS = 100;
 
 /**
- * Raises the seal to `upTo` where `inDoubt`, a query for votes in doubt at or below $1, finds none. The table lock
+ * Raises the seal to `upTo` where `inDoubt`, a query for votes in doubt at or below $1, finds none, and no operator
+ * has an open heuristic there: its vote is final here, while the register may yet decide otherwise. The table lock
  * excludes whoever share-locks the seal; unlike a lock on the row it is granted in the order of asking, so that a
  * steady stream of prepares cannot starve it. Where one of them takes long, the seal stays for now.
  */
@@ -44,7 +47,10 @@ export async function raiseSeal(db: Database, upTo: TxId, inDoubt: string): Prom
       await tx.query({ text: "lock table seal in exclusive mode" });
       // A statement of its own: its snapshot, taken under the lock, sees every vote that was recorded before.
       await tx.query({
-        text: `update seal set tx_id = $1 where tx_id < $1 and not exists (${inDoubt})`,
+        text: `
+          update seal set tx_id = $1
+          where tx_id < $1 and not exists (${inDoubt})
+            and not exists (select 1 from heuristics h where h.closed_at is null and h.tx_id <= $1)`,
         values: [upTo],
       });
       return read(tx);

@@ -1,4 +1,6 @@
-/** What the transaction manager needs of the world: the register and the participants, in batches. */
+/** What the transaction manager needs of the world: the register and the participants, in batches; and its options. */
+import type { Clock } from "../clock.ts";
+import type { Mailbox, MailboxOptions } from "../mailbox.ts";
 import type { DecisionReply, Outcome, PrepareEntry, PrepareReply, TxId } from "../protocol/messages.ts";
 
 export interface Proposal {
@@ -9,7 +11,10 @@ export interface Proposal {
 
 export interface Acknowledgement {
   txId: TxId;
+  /** Those that need not be told again. */
   participants: string[];
+  /** Those among them where an operator has made the opposite final. */
+  heuristic?: string[];
 }
 
 export interface UnacknowledgedCommit {
@@ -60,4 +65,27 @@ export interface ParticipantPort {
   raiseSeal(participant: string, upTo: TxId): Promise<TxId>;
   /** Has it delete final votes at or below the managers' watermark, at most `limit`; answers how many. */
   prune(participant: string, watermark: TxId, limit: number): Promise<number>;
+}
+
+export interface ManagerOptions {
+  register: RegisterPort;
+  participants: ParticipantPort;
+  /** Makes a mailbox that the supervisor drains on stop. */
+  mailbox: <M, R>(options: MailboxOptions<M, R>) => Mailbox<M, R>;
+  /** A new txId above `floor`, whatever the clock says, and above all that were minted here before. */
+  mint: (floor: TxId) => TxId;
+  clock?: Clock;
+  /** Called for what an operator must look at. */
+  alarm: (message: string, detail: object) => void;
+  batchMax?: number;
+  capacity?: number;
+}
+
+export interface RunOptions {
+  /** Time for all votes, from now, in milliseconds. */
+  prepareMs: number;
+  /** Time for the whole run to answer; the transaction itself goes on until it is decided. */
+  answerMs: number;
+  /** `run` answers commit when these have committed durably; the others may still be re-driven. */
+  durableAt: readonly string[];
 }

@@ -62,6 +62,8 @@ export function register(db: Queryable): RegisterPort {
       const byId = new Map<TxId, string[]>();
       for (const { txId, participants } of acknowledgements)
         byId.set(txId, [...(byId.get(txId) ?? []), ...participants]);
+      for (const { txId, heuristic = [] } of acknowledgements)
+        if (heuristic.length > 0) await noteHeuristic(db, txId, heuristic);
       const batch = Array.from(byId, ([txId, participants]) => ({ txId, participants })).sort(byTxId);
       // `acknowledged` may name a participant twice, when recovery and a driver both delivered: it is read as a set.
       await db.query({
@@ -158,4 +160,15 @@ export function register(db: Queryable): RegisterPort {
       return rowCount ?? 0;
     },
   };
+}
+
+/** Before the acknowledgement that ends recovery, so that it is never forgotten. Rare, so it may go one by one. */
+async function noteHeuristic(db: Queryable, txId: TxId, participants: string[]): Promise<void> {
+  await db.query({
+    name: "note-heuristic",
+    text: `update decisions
+           set heuristic = array(select distinct name from unnest(heuristic || $2::text[]) as n (name) order by name)
+           where tx_id = $1`,
+    values: [txId, participants],
+  });
 }

@@ -1,27 +1,36 @@
 /**
  * The broker's shell around the transaction manager. Callers of `run`: order.place, nobody else. Callers of
- * `outcome`: participants in doubt, and order.place about a rival attempt under the same key. Any number of nodes may
- * host it.
+ * `outcome`: participants in doubt, and order.place about a rival attempt under the same key. Callers of `describe`,
+ * `undelivered` and `force`: the service `transactions`, for operators. Any number of nodes may host it.
  */
 import type { Context, ServiceSchema } from "moleculer";
 import { config } from "../../config/index.ts";
 import { isOutOfReach, ShopError } from "../../lib/errors.ts";
 import { newId } from "../../lib/ids.ts";
 import { actorsMixin } from "../../mixins/actors.mixin.ts";
-import { databaseMixin } from "../../mixins/database.mixin.ts";
+import { databaseMixin, unavailable } from "../../mixins/database.mixin.ts";
 import type {
   DecisionReply,
   Inquiry,
   InquiryReply,
+  Outcome,
   PrepareReply,
   Requests,
   RunResult,
   TxId,
 } from "../protocol/messages.ts";
+import type { Page, RegisterReport } from "../protocol/reports.ts";
 import { Garbage, type GarbageState } from "./garbage.ts";
-import type { ParticipantPort } from "./ports.ts";
+import type { ParticipantPort, RunOptions } from "./ports.ts";
+import {
+  describeDecisions,
+  type Force,
+  findUndelivered,
+  recordAnswer,
+  recordForce,
+} from "./register.operators.ts";
 import { register } from "./register.ts";
-import { type RunOptions, TransactionManager } from "./transaction-manager.ts";
+import { TransactionManager } from "./transaction-manager.ts";
 
 /** A commit that is older than this and not acknowledged has lost its driver, or its driver is slow. */
 const RECOVERY_AGE_MS = 2_000;
@@ -63,6 +72,47 @@ const service: ServiceSchema = {
       params: { inquiries: { type: "array", min: 1, max: 1_000 } },
       handler(ctx: Context<{ inquiries: Inquiry[] }>): Promise<InquiryReply[]> {
         return this.manager.outcome(ctx.params.inquiries);
+      },
+    },
+
+    describe: {
+      visibility: "public",
+      idempotent: true,
+      params: { txIds: { type: "array", min: 1, max: 1_000, items: "uuid" } },
+      handler(ctx: Context<{ txIds: TxId[] }>): Promise<RegisterReport> {
+        return reached(describeDecisions(this.db, ctx.params.txIds));
+      },
+    },
+
+    undelivered: {
+      visibility: "public",
+      idempotent: true,
+      params: { after: "uuid", limit: { type: "number", integer: true, min: 1, max: 1_000 } },
+      handler(ctx: Context<Page>): Promise<TxId[]> {
+        return reached(findUndelivered(this.db, ctx.params));
+      },
+    },
+
+    // Whoever calls it has seen a yes of each of `participants`, where the outcome is commit.
+    force: {
+      visibility: "public",
+      params: {
+        txId: "uuid",
+        outcome: { type: "enum", values: ["commit", "abort"] },
+        participants: { type: "array", min: 1, items: "string" },
+        by: "string",
+        reason: "string",
+      },
+      async handler(ctx: Context<Force & { participants: string[] }>): Promise<Outcome | "forgotten"> {
+        const { participants, ...force } = ctx.params;
+        const { txId, outcome } = force;
+        const id = await reached(recordForce(this.db, force));
+        const stored: Outcome | "forgotten" = await reached(
+          this.manager.force({ txId, outcome, participants }),
+        );
+        await recordAnswer(this.db, id, stored);
+        this.logger.warn("an operator's decision was proposed", { ...force, stored });
+        return stored;
       },
     },
   },
@@ -124,5 +174,13 @@ const service: ServiceSchema = {
     },
   },
 };
+
+async function reached<Result>(work: Promise<Result>): Promise<Result> {
+  try {
+    return await work;
+  } catch (err) {
+    throw unavailable(err);
+  }
+}
 
 export default service;

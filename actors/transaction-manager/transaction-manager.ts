@@ -8,8 +8,8 @@
  * network see batches. Ports keep it free of I/O: the service wires SQL and the broker, the simulator wires faults.
  */
 import { ShopError } from "../../lib/errors.ts";
-import { type Clock, realClock } from "../clock.ts";
-import type { Mailbox, MailboxOptions } from "../mailbox.ts";
+import { realClock } from "../clock.ts";
+import type { Mailbox } from "../mailbox.ts";
 import { Drive } from "../protocol/driver.ts";
 import type {
   Inquiry,
@@ -29,30 +29,7 @@ import {
   REST_MS,
 } from "./participant-mailboxes.ts";
 import { Patience } from "./patience.ts";
-import type { Acknowledgement, ParticipantPort, Proposal, RegisterPort } from "./ports.ts";
-
-export interface ManagerOptions {
-  register: RegisterPort;
-  participants: ParticipantPort;
-  /** Makes a mailbox that the supervisor drains on stop. */
-  mailbox: <M, R>(options: MailboxOptions<M, R>) => Mailbox<M, R>;
-  /** A new txId above `floor`, whatever the clock says, and above all that were minted here before. */
-  mint: (floor: TxId) => TxId;
-  clock?: Clock;
-  /** Called for what an operator must look at. */
-  alarm: (message: string, detail: object) => void;
-  batchMax?: number;
-  capacity?: number;
-}
-
-export interface RunOptions {
-  /** Time for all votes, from now, in milliseconds. */
-  prepareMs: number;
-  /** Time for the whole run to answer; the transaction itself goes on until it is decided. */
-  answerMs: number;
-  /** `run` answers commit when these have committed durably; the others may still be re-driven. */
-  durableAt: readonly string[];
-}
+import type { Acknowledgement, ManagerOptions, Proposal, RunOptions } from "./ports.ts";
 
 /** Until when one run does what. */
 interface Terms {
@@ -69,7 +46,12 @@ const ASK_AGAIN_MS = [50, 100, 250] as const;
 /** Below this wait nobody writes an abort for an inquiry: longer than prepareMs of any caller, so that a live driver
  *  is not overtaken, and short enough that a restart leaves nothing in doubt for 5 s. Liveness only, never safety. */
 export const PRESUME_ABORT_AFTER_MS = 3_500;
+/** How long an operator waits for a forced commit to arrive; recovery brings what is late. */
+const FORCE_MS = 2_000;
 const BACK_OFF_MS = [20, 50, 100, 250, 500] as const;
+
+/** What ends the driving of a commit at one participant; false where it must be brought again. */
+type Acknowledged = "done" | "heuristic" | false;
 
 export class TransactionManager {
   readonly #options: Required<ManagerOptions>;
@@ -213,11 +195,27 @@ export class TransactionManager {
           participants.map((participant) => this.#deliverCommit(participant, txId, false)),
         );
         const acknowledged = participants.filter((_, i) => done[i]);
-        if (acknowledged.length > 0) await this.#acknowledgements.ask({ txId, participants: acknowledged });
+        const heuristic = participants.filter((_, i) => done[i] === "heuristic");
+        if (acknowledged.length > 0)
+          await this.#acknowledgements.ask({ txId, participants: acknowledged, heuristic });
         return acknowledged.length;
       }),
     );
     return commits.length === limit && results.some((acknowledged) => acknowledged > 0);
+  }
+
+  /**
+   * An operator's decision: proposed like any other (rule 2), so the first writer wins and what is stored is answered.
+   * Where it is this one it is carried out, as far as it can be now. The caller knows that no vote speaks against it.
+   */
+  async force(proposal: Proposal): Promise<Outcome | "forgotten"> {
+    const stored = await this.#decisions.ask(proposal);
+    const drive = new Drive(proposal.txId, proposal.participants);
+    if (stored !== proposal.outcome) return stored;
+    if (stored === "commit")
+      await this.#commit(drive, proposal.participants, this.#options.clock.now() + FORCE_MS).awaited;
+    else await this.#abort(drive);
+    return stored;
   }
 
   /** Resolves at the first no, or when every participant has answered or failed. */
@@ -229,6 +227,7 @@ export class TransactionManager {
         const message = {
           txId: drive.txId,
           hash: requestHash(json),
+          participants: drive.enlisted,
           request: requests[participant],
           bytes: json.length,
           expiresAt,
@@ -315,17 +314,22 @@ export class TransactionManager {
         await clock.sleep(pause);
         done = await this.#deliverCommit(participant, drive.txId, isAwaited);
       }
-      if (done && isAwaited) durable.add(participant);
-      return done ? participant : undefined;
+      if (done === "done" && isAwaited) durable.add(participant);
+      return { participant, done };
     });
     this.#track(this.#acknowledge(drive.txId, delivered));
     const awaited = delivered.filter((_, i) => durableAt.includes(drive.enlisted[i] as string));
     return { durable, awaited: Promise.all(awaited) };
   }
 
-  async #acknowledge(txId: TxId, delivered: Promise<string | undefined>[]): Promise<void> {
-    const participants = (await Promise.all(delivered)).filter((participant) => participant !== undefined);
-    if (participants.length > 0) await this.#acknowledgements.ask({ txId, participants });
+  async #acknowledge(
+    txId: TxId,
+    delivered: Promise<{ participant: string; done: Acknowledged }>[],
+  ): Promise<void> {
+    const all = await Promise.all(delivered);
+    const participants = all.filter(({ done }) => done).map(({ participant }) => participant);
+    const heuristic = all.filter(({ done }) => done === "heuristic").map(({ participant }) => participant);
+    if (participants.length > 0) await this.#acknowledgements.ask({ txId, participants, heuristic });
   }
 
   /** Keeps work that no caller waits for in sight. What fails of it is found, and driven again, by recovery. */
@@ -341,19 +345,22 @@ export class TransactionManager {
     while (this.#unfinished.size > 0) await Promise.all(this.#unfinished);
   }
 
-  /** True when the participant has acknowledged. Failures are recovery's business, contradictions an operator's. */
-  async #deliverCommit(participant: string, txId: TxId, awaited: boolean): Promise<boolean> {
+  /** What ends the driving, or false. Failures are recovery's business, contradictions an operator's. */
+  async #deliverCommit(participant: string, txId: TxId, awaited: boolean): Promise<Acknowledged> {
     const mailboxes = this.#of(participant);
     try {
       const reply = await (awaited ? mailboxes.commit : mailboxes.commitLater).ask(txId);
+      if (reply === "done") return reply;
+      if (reply === "pending") return false;
       // A late repeat of a commit that was acknowledged and forgotten everywhere since concerns nobody.
-      const isOver = reply === "forgotten" && (await this.#reads.ask(txId)) === "forgotten";
-      if (!isOver && (reply === "contradiction" || reply === "unknown" || reply === "forgotten"))
-        this.#options.alarm(`${participant} answered ${reply} to a commit that is decided`, {
-          txId,
-          participant,
-        });
-      return reply === "done";
+      if (reply === "forgotten" && (await this.#reads.ask(txId)) === "forgotten") return false;
+      this.#options.alarm(
+        reply === "heuristic"
+          ? `heuristic-mixed: the register says commit, an operator aborted at ${participant}`
+          : `${participant} answered ${reply} to a commit that is decided`,
+        { txId, participant },
+      );
+      return reply === "heuristic" ? reply : false;
     } catch {
       return false;
     }
@@ -364,11 +371,13 @@ export class TransactionManager {
   async #abort(drive: Drive): Promise<void> {
     const told = drive.enlisted.map(async (participant) => {
       const reply = await this.#of(participant).abort.ask(drive.txId);
-      if (reply === "contradiction")
-        this.#options.alarm(`${participant} had committed what is aborted`, {
-          txId: drive.txId,
-          participant,
-        });
+      if (reply === "contradiction" || reply === "heuristic")
+        this.#options.alarm(
+          reply === "heuristic"
+            ? `heuristic-mixed: the transaction is aborted, an operator committed at ${participant}`
+            : `${participant} had committed what is aborted`,
+          { txId: drive.txId, participant },
+        );
     });
     await Promise.allSettled(told);
   }

@@ -1,7 +1,8 @@
 /**
  * The invariants of one transaction, pure. Each rule compares records that are final (committed, aborted, decided),
  * so a transaction on its way breaks none of them by being on its way; what is not final yet is told apart as
- * unfinished. On snapshots that are not simultaneous a final record may be missing here and there: audit.ts looks
+ * unfinished. Where an operator changed a vote against or without the register (a heuristic), a fault is explained by
+ * that, and no violation once the operator has closed it: somebody has put right what it did. On snapshots that are not simultaneous a final record may be missing here and there: audit.ts looks
  * again before it believes.
  */
 import type { TransactionRecords } from "./records.ts";
@@ -18,9 +19,19 @@ export interface Unfinished {
   ageMs: number;
 }
 
+/** What operators did to the transaction, and the faults that are theirs. */
+export interface Explanation {
+  isOpen: boolean;
+  /** The participants whose vote was changed. */
+  participants: string[];
+  reasons: string[];
+  faults: string[];
+}
+
 export interface Judgement {
   faults: Fault[];
   unfinished: Unfinished[];
+  heuristic: Explanation | undefined;
 }
 
 export function judge(txId: string, records: TransactionRecords, watermark: string): Judgement {
@@ -36,7 +47,28 @@ export function judge(txId: string, records: TransactionRecords, watermark: stri
   debts(records, (text) => fault("I2", text));
   completeness(records, (text) => fault("I3", text));
   event(records, (text) => fault("I5", text));
-  return { faults, unfinished: unfinishedOf(records) };
+  const unfinished = unfinishedOf(records);
+  const heuristic = explanationOf(records, faults);
+  if (!heuristic) return { faults, unfinished, heuristic };
+  if (!heuristic.isOpen) return { faults: [], unfinished, heuristic };
+  const why = ` (heuristic at ${heuristic.participants.join(", ")}: ${heuristic.reasons.join("; ")})`;
+  return { faults: faults.map((each) => ({ ...each, text: each.text + why })), unfinished, heuristic };
+}
+
+function explanationOf(records: TransactionRecords, faults: Fault[]): Explanation | undefined {
+  const changed = [
+    ["order", records.orderHeuristic],
+    ["product", records.productHeuristic],
+    ["payment", records.paymentHeuristic],
+  ] as const;
+  const known = changed.flatMap(([name, record]) => (record ? [{ name, ...record }] : []));
+  if (known.length === 0) return undefined;
+  return {
+    isOpen: known.some(({ isOpen }) => isOpen),
+    participants: known.map(({ name }) => name),
+    reasons: known.flatMap(({ reasons }) => reasons),
+    faults: faults.map(({ text }) => text),
+  };
 }
 
 type Report = (text: string) => void;

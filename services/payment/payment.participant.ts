@@ -119,7 +119,8 @@ function votes(db: Database): VoteStore<Queryable> {
     async find(tx, txIds) {
       const { rows } = await tx.query<Omit<VoteRow, "state"> & { state: string }>({
         name: "find-payment-votes",
-        text: `select tx_id, case state when 'authorizing' then 'examining' else state end as state, request_hash, refusal
+        text: `select tx_id, case state when 'authorizing' then 'examining' else state end as state, request_hash, refusal,
+                 exists (select 1 from heuristics h where h.tx_id = payments.tx_id) as heuristic
                from payments where tx_id = any($1::uuid[]) order by tx_id`,
         values: [txIds],
       });

@@ -77,8 +77,9 @@ function reservations(db: Database): ParticipantStore<ReservationRequest, Querya
     async find(tx, txIds) {
       const { rows } = await tx.query<VoteRow>({
         name: "find-reservations",
-        text: `select tx_id, state, request_hash, refusal from reservations
-               where tx_id = any($1::uuid[]) order by tx_id for no key update`,
+        text: `select tx_id, state, request_hash, refusal,
+                 exists (select 1 from heuristics h where h.tx_id = reservations.tx_id) as heuristic
+               from reservations where tx_id = any($1::uuid[]) order by tx_id for no key update`,
         values: [txIds],
       });
       return new Map(rows.map((row) => [row.tx_id, toVoteRecord(row)]));
@@ -230,12 +231,12 @@ const RESERVE = `
   select fits from verdict`;
 
 // The units are off `available` since the reservation, so a sale changes the vote and nothing else.
-const COMMIT = `
+export const COMMIT = `
   update reservations set state = 'committed' where tx_id = any($1::uuid[]) and state = $2 returning tx_id`;
 
 // The votes are changed first (an index scan over sorted txIds, so in key order), then the products are locked in key
 // order and changed.
-const ABORT = `
+export const ABORT = `
   with released as (
     update reservations set state = 'aborted' where tx_id = any($1::uuid[]) and state = $2
     returning tx_id, product_ids, quantities

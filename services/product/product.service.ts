@@ -7,6 +7,7 @@ import { newId } from "../../lib/ids.ts";
 import type { Money } from "../../lib/money.ts";
 import { databaseMixin, sqlState } from "../../mixins/database.mixin.ts";
 import { remainingMs } from "../../mixins/deadline.middleware.ts";
+import { operatedMixin } from "../../mixins/operated.mixin.ts";
 import { participantMixin, type Votes } from "../../mixins/participant.mixin.ts";
 import type { Product, ProductChanged, Quote, QuoteParams } from "./api.ts";
 import { DEMO_PRODUCTS } from "./demo.ts";
@@ -19,6 +20,7 @@ import {
   withStock,
 } from "./listing.ts";
 import { PRODUCT_SCHEMAS, productResponse, STALE_NOTE } from "./openapi.ts";
+import { operatedReservations } from "./product.operated.ts";
 import { productParticipant } from "./product.participant.ts";
 import {
   adjustStock,
@@ -103,6 +105,7 @@ const toFields = ({ price, ...rest }: WriteParams): ProductFields => ({
 const service: ServiceSchema = {
   name: "product",
   mixins: [
+    operatedMixin(operatedReservations),
     participantMixin(({ db }) => productParticipant(db) as Votes),
     databaseMixin("product", new URL("./migrations/", import.meta.url)),
   ],

@@ -54,6 +54,24 @@ export function describeGarbage(subject: Subject): void {
   }
 
   describe("a seal", () => {
+    test("is not raised over a vote that an operator made final, until that is closed", async () => {
+      const replica = await bench.replica();
+      const before = await replica.raiseSeal(newId());
+      const { txId } = entry();
+      await bench.db.query({
+        text: `insert into heuristics (tx_id, outcome, state_before, forced_by, reason)
+               values ($1, 'abort', 'prepared', 'console', 'the register is away')`,
+        values: [txId],
+      });
+      const above = newId();
+      expect(await replica.raiseSeal(above)).toBe(before);
+      await bench.db.query({
+        text: "update heuristics set closed_at = now() where tx_id = $1",
+        values: [txId],
+      });
+      await sealed(replica, above);
+    });
+
     test("is raised over what is final, and never lowered", async () => {
       const replica = await bench.replica();
       const low = newId();

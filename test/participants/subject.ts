@@ -4,6 +4,7 @@ import type { TxId } from "../../actors/protocol/messages.ts";
 import type { DatabaseName } from "../../config/index.ts";
 import type { Database } from "../../mixins/database.mixin.ts";
 import { openDatabase } from "../../mixins/database.mixin.ts";
+import type { OperatedVotes } from "../../mixins/operated.mixin.ts";
 import { cloneDatabases, type TestDatabases } from "../harness/databases.ts";
 import { openReplica, type ParticipantFactory, type Replica } from "../support/replica.ts";
 import { until } from "../support/until.ts";
@@ -29,6 +30,7 @@ export interface Subject {
   key: string;
   /** True where a committed vote is domain data, which pruning leaves alone. */
   keepsCommitted: boolean;
+  operated: OperatedVotes;
   makeWorld(db: Database): Promise<World>;
 }
 
@@ -58,7 +60,7 @@ export class Bench {
   }
 
   async replica(): Promise<Replica> {
-    const replica = await openReplica(this.url, this.world.factory);
+    const replica = await openReplica(this.url, this.world.factory, this.subject.operated);
     this.#replicas.push(replica);
     return replica;
   }

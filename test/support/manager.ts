@@ -8,9 +8,9 @@ import type {
   PrepareReply,
   TxId,
 } from "../../actors/protocol/messages.ts";
-import type { ParticipantPort, RegisterPort } from "../../actors/transaction-manager/ports.ts";
+import type { ParticipantPort, RegisterPort, RunOptions } from "../../actors/transaction-manager/ports.ts";
 import { register } from "../../actors/transaction-manager/register.ts";
-import { type RunOptions, TransactionManager } from "../../actors/transaction-manager/transaction-manager.ts";
+import { TransactionManager } from "../../actors/transaction-manager/transaction-manager.ts";
 import { newId } from "../../lib/ids.ts";
 import { type Database, openDatabase } from "../../mixins/database.mixin.ts";
 import { cloneDatabases, type TestDatabases } from "../harness/databases.ts";
