@@ -10,8 +10,8 @@ import { problemOf } from "./problem.ts";
 
 /** How often the delay is looked at; it also is the shortest delay that can be told from none. */
 const SAMPLE_MS = 20;
-/** The delay that is aimed at: a refused client waits for one turn of the loop, an admitted one for several. */
-const DELAY_MS_TARGET = 100;
+/** The delay that is aimed at: a refused client waits for a turn of the loop or two, and is to hear within 100 ms. */
+const DELAY_MS_TARGET = 50;
 /** Weight of the newest sample: a single long turn (a collection, a big document) changes little. */
 const WEIGHT = 0.3;
 /**
