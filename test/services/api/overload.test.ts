@@ -33,14 +33,12 @@ describe("a gateway with more requests than it works on at once", () => {
     await start([thing(slow)], { inFlightMax: 2 });
     const held = [gateway.send(PATH), gateway.send(PATH)];
     await until("both are in", () => begun === 2);
-    const startedAt = performance.now();
-    // Neither the token nor the body is looked at: both are wrong.
+    // While those two still wait. Neither the token nor the body is looked at: both are wrong.
     const refused = await Promise.all(
       Array.from({ length: 20 }, () =>
         gateway.send("/orders?x=1", { method: "POST", token: "nonsense", body: "{not json" }),
       ),
     );
-    expect(performance.now() - startedAt).toBeLessThan(1_000);
     for (const reply of refused) {
       expectProblem(reply, 503, "overloaded");
       expect(reply.headers["retry-after"]).toBe("1");
