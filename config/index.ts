@@ -56,6 +56,8 @@ const BALANCERS = ["round-robin", "latency", "rendezvous"] as const;
 export type Balancer = (typeof BALANCERS)[number];
 
 type LogLevel = (typeof LOG_LEVELS)[number];
+const LOGGERS = ["console", "pino"] as const;
+type Logger = (typeof LOGGERS)[number];
 
 export interface Config {
   readonly environment: string;
@@ -97,6 +99,8 @@ export interface Config {
   readonly namespace: string;
   readonly nodeId: string;
   readonly logLevel: LogLevel;
+  /** `console` for people, `pino` (JSON lines) for programs; undefined: by whether the output is a terminal. */
+  readonly logger: Logger | undefined;
 }
 
 type Environment = Readonly<Record<string, string | undefined>>;
@@ -175,6 +179,10 @@ export function loadConfig(env: Environment): Config {
   if (!(LOG_LEVELS as readonly string[]).includes(logLevel))
     faults.push(`LOGLEVEL=${logLevel}: expected one of ${LOG_LEVELS.join(", ")}`);
 
+  const logger = text("LOGGER");
+  if (logger !== undefined && !(LOGGERS as readonly string[]).includes(logger))
+    faults.push(`LOGGER=${logger}: expected one of ${LOGGERS.join(", ")}`);
+
   const adminEmail = text("ADMIN_EMAIL") ?? "admin@example.com";
   if (!adminEmail.includes("@")) faults.push(`ADMIN_EMAIL=${adminEmail}: expected an email address`);
   const adminPassword = env.ADMIN_PASSWORD === "" ? undefined : env.ADMIN_PASSWORD;
@@ -214,6 +222,7 @@ export function loadConfig(env: Environment): Config {
     namespace: text("NAMESPACE") ?? "shop",
     nodeId: text("NODEID") ?? `${hostname()}-${process.pid}-${Math.random().toString(36).slice(2, 6)}`,
     logLevel: logLevel as LogLevel,
+    logger: logger as Logger | undefined,
   };
 
   if (faults.length > 0)

@@ -8,12 +8,12 @@ import type { Context, Service, ServiceSchema, ServiceSettingSchema } from "mole
 import ApiGateway from "moleculer-web";
 import { type Config, config } from "../../config/index.ts";
 import { ShopError } from "../../lib/errors.ts";
+import { READINESS, readiness } from "../../mixins/readiness.ts";
 import { SharedRedis } from "../../mixins/redis.ts";
 import type { ProductChanged } from "../product/api.ts";
 import { clientAddressReader } from "./client-address.ts";
 import { docsAliases } from "./docs.ts";
 import { answerError, beginExchange, type Exchange } from "./exchange.ts";
-import { READINESS, readiness } from "./health.ts";
 import { LoadShedder, refuse } from "./load-shedding.ts";
 import { openApiOf } from "./openapi.ts";
 import { memoryLimiter, sharedLimiter } from "./rate-limit.ts";

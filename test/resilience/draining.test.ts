@@ -53,7 +53,13 @@ describe("a call under way when its node stops", () => {
 /** An order that is being placed asks its manager only after the stop has begun. */
 async function placeDuringStop(kind: Kind): Promise<string> {
   const Broker = kind === "shop" ? ShopBroker : ServiceBroker;
-  const broker = new Broker({ ...shopOptions, logger: false, registry: { stopDelay: 0 } });
+  const broker = new Broker({
+    ...shopOptions,
+    logger: false,
+    namespace: `test-${Math.random().toString(36).slice(2)}`,
+    transporter: "Fake",
+    registry: { stopDelay: 0 },
+  });
   const priced = gate();
   let isPlacing = false;
   let isClosed = false;
