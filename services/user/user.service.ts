@@ -8,6 +8,7 @@ import { config } from "../../config/index.ts";
 import { ShopError } from "../../lib/errors.ts";
 import { newId } from "../../lib/ids.ts";
 import { type Database, databaseMixin, unavailable } from "../../mixins/database.mixin.ts";
+import { remainingMs } from "../../mixins/deadline.middleware.ts";
 import type { CredentialsParams, Identity, PasswordParams, RegisterParams, UserView } from "./api.ts";
 import { type AuthPort, openAuthPort } from "./auth.port.ts";
 import { ensureFirstAdmin } from "./first-admin.ts";
@@ -73,7 +74,7 @@ const user = {
               id: newId(),
               email,
               name,
-              passwordHash: await this.hasher.hash(password),
+              passwordHash: await this.hasher.hash(password, remainingMs(ctx)),
               roles: ["user"],
             });
         if (!created)
@@ -129,14 +130,14 @@ const user = {
         if (!found)
           throw new ShopError("unauthorized", "The account of this token does not exist; log in again.");
         const was = found.passwordHash;
-        if (await this.hasher.matches(currentPassword, was)) {
-          const becomes = await this.hasher.hash(newPassword);
+        if (await this.hasher.matches(currentPassword, was, remainingMs(ctx))) {
+          const becomes = await this.hasher.hash(newPassword, remainingMs(ctx));
           if (!(await replacePasswordHash(this.db, { id: found.id, was, becomes })))
             throw new ShopError(
               "invalid_credentials",
               "The password was changed by another request just now.",
             );
-        } else if (!(await this.hasher.matches(newPassword, was))) {
+        } else if (!(await this.hasher.matches(newPassword, was, remainingMs(ctx)))) {
           throw new ShopError("invalid_credentials", "The current password is wrong.");
         }
         const ended = await this.auth.endLogins(ctx, found.id);
@@ -153,7 +154,8 @@ const user = {
       async handler(this: UserService, ctx: Context<CredentialsParams>): Promise<Identity | null> {
         const { email, password } = ctx.params;
         const found = await findUserByEmail(this.db, email);
-        if (!(await this.hasher.matches(password, found?.passwordHash)) || !found) return null;
+        const isRight = await this.hasher.matches(password, found?.passwordHash, remainingMs(ctx));
+        if (!isRight || !found) return null;
         // A changed BCRYPT_COST reaches old accounts here; else their logins would differ in time from unknown ones.
         if (this.hasher.outdated(found.passwordHash)) {
           const becomes = await this.hasher.hash(password);
