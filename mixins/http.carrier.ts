@@ -6,8 +6,10 @@
 import http from "node:http";
 import https from "node:https";
 import { setTimeout as sleep } from "node:timers/promises";
+import type { Context } from "moleculer";
 import { ERRORS, type ErrorCode, type ErrorExtra, isError, ShopError } from "../lib/errors.ts";
 import type { Caller, Carrier, Route } from "./carrier.ts";
+import { remainingMs } from "./deadline.middleware.ts";
 
 /** Below the 10 s of the caller's own caller; a password costs a tenth of a second. */
 const TOTAL_MS = 5_000;
@@ -56,7 +58,10 @@ export class HttpCarrier implements Carrier {
   }
 
   async call<Result>(caller: Caller, route: Route, params: Record<string, unknown>): Promise<Result> {
-    const deadline = performance.now() + this.#options.totalMs;
+    // A context has a caller of its own, who gives up; a broker has not.
+    const patienceMs =
+      "startHrTime" in caller ? remainingMs(caller as unknown as Context) : Number.POSITIVE_INFINITY;
+    const deadline = performance.now() + Math.min(this.#options.totalMs, patienceMs);
     for (let tries = 1; ; tries++) {
       try {
         return await this.#try<Result>(caller, route, params, deadline);

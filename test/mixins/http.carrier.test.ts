@@ -101,6 +101,15 @@ test("what hangs costs its time limit, for all tries together", async () => {
   expect(requests.length).toBeLessThanOrEqual(2);
 });
 
+test("nobody waits longer than the caller does", async () => {
+  open();
+  behaviours = [hangs];
+  const hurried = { ...CALLER, options: { timeout: 200 }, startHrTime: process.hrtime() } as Caller;
+  const since = performance.now();
+  await expect(carrier.call(hurried, READ, {})).rejects.toMatchObject({ type: "deadline_exceeded" });
+  expect(performance.now() - since).toBeLessThan(1_500);
+});
+
 test("who answers five times in a row with a fault is not asked for a moment; one call then finds out", async () => {
   open({ openMs: 200 });
   behaviours = [problem(500, "internal_error")];
