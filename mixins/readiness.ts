@@ -1,12 +1,16 @@
 /**
- * Readiness: may this node be sent requests? It must be started, not stopping, connected, know every service it is
- * configured for, and hear no local service that has a `health` action say otherwise.
+ * Readiness: may this node be sent requests? It must be started, not stopping, connected, have seen every service that
+ * it hosts or calls, and hear no local service that has a `health` action say otherwise. A service of other nodes that
+ * has been seen and went `away` does not count: what needs it answers 503, and all else goes on.
  */
 import type { ServiceBroker } from "moleculer";
 
+const CHECKS = ["ok", "away", "missing", "failing", "stopped"] as const;
+type Check = (typeof CHECKS)[number];
+
 export interface Readiness {
   status: "ready" | "not_ready";
-  checks: Record<string, "ok" | "missing" | "failing" | "stopped">;
+  checks: Record<string, Check>;
 }
 
 /** Readiness as JSON Schema. */
@@ -15,12 +19,15 @@ export const READINESS = {
   required: ["status", "checks"],
   properties: {
     status: { enum: ["ready", "not_ready"] },
-    checks: { type: "object", additionalProperties: { enum: ["ok", "missing", "failing", "stopped"] } },
+    checks: { type: "object", additionalProperties: { enum: [...CHECKS] } },
   },
 };
 
 /** A check that takes longer is failing: probes time out after a second or two. */
 const CHECK_MS_MAX = 1_000;
+
+/** What each broker has seen since its start. */
+const seenBy = new WeakMap<ServiceBroker, Set<string>>();
 
 export async function readiness(broker: ServiceBroker, expected: readonly string[]): Promise<Readiness> {
   const { started, stopping, transit, registry } = broker as ServiceBroker & {
@@ -28,14 +35,21 @@ export async function readiness(broker: ServiceBroker, expected: readonly string
     transit?: { connected: boolean };
   };
   const known = new Set(registry.getServiceList({ onlyAvailable: true }).map((service) => service.name));
+  const seen = seenBy.get(broker) ?? new Set();
+  seenBy.set(broker, seen);
   const checks: Readiness["checks"] = { node: started && !stopping ? "ok" : "stopped" };
   if (transit) checks.transport = transit.connected ? "ok" : "failing";
   await Promise.all(
     expected.map(async (service) => {
-      checks[service] = known.has(service) ? await checkOf(broker, service) : "missing";
+      if (known.has(service)) {
+        seen.add(service);
+        checks[service] = await checkOf(broker, service);
+      } else {
+        checks[service] = seen.has(service) ? "away" : "missing";
+      }
     }),
   );
-  const ready = Object.values(checks).every((check) => check === "ok");
+  const ready = Object.values(checks).every((check) => check === "ok" || check === "away");
   return { status: ready ? "ready" : "not_ready", checks };
 }
 
