@@ -4,9 +4,10 @@
  * the others must not change under us. scripts/shop.ts builds the broker from this; the framework's own overrides
  * from the environment do not apply.
  */
-import { type BrokerOptions, Validators } from "moleculer";
+import { type BrokerOptions, type Middleware, Validators } from "moleculer";
 import { config } from "./config/index.ts";
 import { NATS_TRANSPORTER } from "./mixins/nats.transporter.ts";
+import { nodeServerMiddleware, REGISTRY_REPORTER } from "./mixins/node.server.ts";
 
 /**
  * Innermost first. Against the framework's own order: the cache stands inside hooks and validation, so a hit is
@@ -26,6 +27,12 @@ const MIDDLEWARES = [
   "Tracing",
   "Metrics",
 ];
+
+/** For those who look after this node; who does not ask for it pays nothing for it. */
+const watched = config.metricsPort !== undefined;
+const nodeServer = watched
+  ? [nodeServerMiddleware({ port: config.metricsPort as number, expected: config.expectedServices })]
+  : [];
 
 /** Pino formats a first string with what follows and drops the rest; Moleculer logs (message, error | detail). */
 export function logMethod(this: unknown, args: unknown[], method: (...args: unknown[]) => void): void {
@@ -84,8 +91,13 @@ const options: BrokerOptions = {
   }),
 
   internalMiddlewares: false,
-  middlewares: MIDDLEWARES,
-  metrics: false,
+  middlewares: [...MIDDLEWARES, ...(nodeServer as unknown as Middleware[])],
+  // Served by the node server beside our own (mixins/measures.ts), which says the same of the process better.
+  metrics: watched && {
+    enabled: true,
+    collectProcessMetrics: false,
+    reporter: { type: REGISTRY_REPORTER, options: { defaultLabels: () => ({}) } },
+  },
   tracing: false,
   hotReload: false,
   // scripts/start.ts handles signals: the database outlives the broker.

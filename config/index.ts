@@ -54,6 +54,8 @@ export interface Config {
   readonly environment: string;
   /** TCP port of the REST gateway; 0 takes a free one. */
   readonly port: number;
+  /** TCP port of the node server (health, metrics); 0 takes a free one, undefined opens none. */
+  readonly metricsPort: number | undefined;
   /** Absolute path: embedded PostgreSQL and written mail. */
   readonly dataDir: string;
   /** `postgres://user:pass@host:port`, or undefined for the embedded server under dataDir. */
@@ -148,6 +150,7 @@ export function loadConfig(env: Environment): Config {
   const config: Config = {
     environment: text("NODE_ENV") ?? "development",
     port: integer("PORT", 3000, 0, 65_535),
+    metricsPort: text("METRICS_PORT") === undefined ? undefined : integer("METRICS_PORT", 3030, 0, 65_535),
     dataDir: path.resolve(text("DATA_DIR") ?? ".data"),
     databaseUrl: postgresUrl("DATABASE_URL"),
     databaseUrls: Object.freeze(

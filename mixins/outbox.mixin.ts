@@ -5,6 +5,7 @@
  */
 import type { ServiceSchema } from "moleculer";
 import type { Database } from "./database.mixin.ts";
+import { measure, type Reading } from "./measures.ts";
 
 /** Paced, so that mail never competes with checkouts for the disk: at most 250 events every quarter second. */
 const INTERVAL_MS = 250;
@@ -22,6 +23,10 @@ export interface OutboxEvent {
 /** `receiver`: the action that takes `{ events }` and resolves when they are durable there. Needs `this.supervisor`. */
 export function outboxMixin(receiver: string): Partial<ServiceSchema> {
   return {
+    created() {
+      measure(this, () => (this.db ? lag(this.db) : []));
+    },
+
     async started() {
       this.supervisor.loop({ name: "relay", intervalMs: INTERVAL_MS, tick: () => this.relay() });
     },
@@ -54,4 +59,21 @@ export function outboxMixin(receiver: string): Partial<ServiceSchema> {
       },
     },
   };
+}
+
+/** Counted up to a limit, so that a scrape costs little however far behind the relay is. */
+const COUNTED_MAX = 10_000;
+
+async function lag(db: Database): Promise<Reading[]> {
+  const { rows } = await db.query<{ events: number; seconds: number }>({
+    name: "outbox-lag",
+    text: `select count(*)::int as events, coalesce(extract(epoch from now() - min(created_at)), 0)::float8 as seconds
+           from (select created_at from outbox where published_at is null order by sequence limit $1) as unpublished`,
+    values: [COUNTED_MAX],
+  });
+  const { events = 0, seconds = 0 } = rows[0] ?? {};
+  return [
+    ["shop_outbox_unpublished_events", events],
+    ["shop_outbox_oldest_seconds", Math.max(seconds, 0)],
+  ];
 }

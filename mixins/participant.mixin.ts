@@ -10,6 +10,7 @@ import { Voter, type Votes } from "../actors/voter.ts";
 import { config } from "../config/index.ts";
 import { actorsMixin } from "./actors.mixin.ts";
 import { type Database, unavailable } from "./database.mixin.ts";
+import { measure, type Reading } from "./measures.ts";
 
 export type { Votes } from "../actors/voter.ts";
 
@@ -42,6 +43,10 @@ export function participantMixin(
       },
     },
 
+    created() {
+      measure(this, () => inDoubtReadings(this.voter));
+    },
+
     async started() {
       this.voter = new Voter({
         votes: participant(this as unknown as { db: Database; supervisor: Supervisor }),
@@ -54,4 +59,13 @@ export function participantMixin(
       });
     },
   };
+}
+
+function inDoubtReadings(voter: Voter | undefined): Reading[] {
+  if (!voter) return [];
+  const { count, oldestMs } = voter.inquiries.inDoubt;
+  return [
+    ["shop_in_doubt_transactions", count],
+    ["shop_in_doubt_oldest_seconds", oldestMs / 1_000],
+  ];
 }

@@ -9,6 +9,7 @@ import { isOutOfReach, ShopError } from "../../lib/errors.ts";
 import { newId } from "../../lib/ids.ts";
 import { actorsMixin } from "../../mixins/actors.mixin.ts";
 import { databaseMixin } from "../../mixins/database.mixin.ts";
+import { measure } from "../../mixins/measures.ts";
 import type {
   DecisionReply,
   Inquiry,
@@ -34,8 +35,10 @@ const service: ServiceSchema = {
       // Never idempotent: a second run is a second transaction.
       visibility: "public",
       params: { requests: "object", options: "object" },
-      handler(ctx: Context<{ requests: Requests; options: RunOptions }>): Promise<RunResult> {
-        return this.manager.run(ctx.params.requests, ctx.params.options);
+      async handler(ctx: Context<{ requests: Requests; options: RunOptions }>): Promise<RunResult> {
+        const result: RunResult = await this.manager.run(ctx.params.requests, ctx.params.options);
+        this.outcomes[result.outcome]++;
+        return result;
       },
     },
 
@@ -47,6 +50,17 @@ const service: ServiceSchema = {
         return this.manager.outcome(ctx.params.inquiries);
       },
     },
+  },
+
+  created() {
+    this.outcomes = { commit: 0, abort: 0, unknown: 0 } satisfies Record<RunResult["outcome"], number>;
+    measure(this, () =>
+      Object.entries(this.outcomes).map(([outcome, runs]) => [
+        "shop_transactions_total",
+        runs as number,
+        { outcome },
+      ]),
+    );
   },
 
   async started() {
