@@ -6,14 +6,15 @@
  */
 import { type BrokerOptions, type Middleware, Validators } from "moleculer";
 import { config } from "./config/index.ts";
+import { callMeasuresMiddleware } from "./mixins/call.measures.ts";
 import { NATS_TRANSPORTER } from "./mixins/nats.transporter.ts";
-import { nodeServerMiddleware, REGISTRY_REPORTER } from "./mixins/node.server.ts";
+import { nodeServerMiddleware } from "./mixins/node.server.ts";
 
 /**
  * Innermost first. Against the framework's own order: the cache stands inside hooks and validation, so a hit is
  * authorised and its key made of validated params; the breaker stands outside the time-out, so it counts time-outs.
  */
-const MIDDLEWARES = [
+const MIDDLEWARES: (string | Middleware)[] = [
   "Cacher",
   "ActionHook",
   "Validator",
@@ -25,14 +26,13 @@ const MIDDLEWARES = [
   "Fallback",
   "ErrorHandler",
   "Tracing",
-  "Metrics",
 ];
 
 /** For those who look after this node; who does not ask for it pays nothing for it. */
-const watched = config.metricsPort !== undefined;
-const nodeServer = watched
-  ? [nodeServerMiddleware({ port: config.metricsPort as number, expected: config.expectedServices })]
-  : [];
+const WATCHED = [
+  callMeasuresMiddleware,
+  nodeServerMiddleware({ port: config.metricsPort ?? 0, expected: config.expectedServices }),
+] as unknown as Middleware[];
 
 /** Pino formats a first string with what follows and drops the rest; Moleculer logs (message, error | detail). */
 export function logMethod(this: unknown, args: unknown[], method: (...args: unknown[]) => void): void {
@@ -91,13 +91,9 @@ const options: BrokerOptions = {
   }),
 
   internalMiddlewares: false,
-  middlewares: [...MIDDLEWARES, ...(nodeServer as unknown as Middleware[])],
-  // Served by the node server beside our own (mixins/measures.ts), which says the same of the process better.
-  metrics: watched && {
-    enabled: true,
-    collectProcessMetrics: false,
-    reporter: { type: REGISTRY_REPORTER, options: { defaultLabels: () => ({}) } },
-  },
+  middlewares: config.metricsPort === undefined ? MIDDLEWARES : [...MIDDLEWARES, ...WATCHED],
+  // Ours instead: mixins/measures.ts, call.measures.ts.
+  metrics: false,
   tracing: false,
   hotReload: false,
   // scripts/start.ts handles signals: the database outlives the broker.

@@ -1,7 +1,7 @@
 /** Prometheus' text format, version 0.0.4: pure, and without an opinion on what is measured. */
 export interface Family {
   name: string;
-  type: "counter" | "gauge";
+  type: "counter" | "gauge" | "histogram";
   help: string;
   samples: readonly Sample[];
 }
@@ -9,6 +9,8 @@ export interface Family {
 export interface Sample {
   labels: Readonly<Record<string, string>>;
   value: number;
+  /** What a sample of a histogram is: `_bucket`, `_sum` or `_count`. */
+  suffix?: string | undefined;
 }
 
 export const CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8";
@@ -19,7 +21,8 @@ export function expose(families: readonly Family[]): string {
   for (const { name, type, help, samples } of families) {
     if (samples.length === 0) continue;
     text += `# HELP ${name} ${help.replace(/\\/g, "\\\\").replace(/\n/g, "\\n")}\n# TYPE ${name} ${type}\n`;
-    for (const { labels, value } of samples) text += `${name}${labelsOf(labels)} ${value}\n`;
+    for (const { labels, value, suffix = "" } of samples)
+      text += `${name}${suffix}${labelsOf(labels)} ${value}\n`;
   }
   return text;
 }

@@ -13,6 +13,8 @@ export const METRICS = {
   shop_process_resident_bytes: ["gauge", "Memory that the process holds"],
   shop_process_cpu_seconds_total: ["counter", "Processor time that the process has used"],
   shop_readings_failed_total: ["counter", "Readings that were left out of a scrape because they failed"],
+  shop_calls_total: ["counter", "Calls that this node answered, by action and outcome (ok, refused, failed)"],
+  shop_call_seconds: ["histogram", "Time that they took"],
   shop_actor_failing: ["gauge", "1 where a mailbox or loop has failed several times in a row"],
   shop_mailbox_depth_messages: ["gauge", "Messages that wait"],
   shop_mailbox_in_flight_batches: ["gauge", "Batches being worked on"],
@@ -47,7 +49,12 @@ export const METRICS = {
 } as const satisfies Record<string, readonly [Family["type"], string]>;
 export type MetricName = keyof typeof METRICS;
 
-export type Reading = readonly [name: MetricName, value: number, labels?: Readonly<Record<string, string>>];
+export type Reading = readonly [
+  name: MetricName,
+  value: number,
+  labels?: Readonly<Record<string, string>>,
+  suffix?: string,
+];
 type Source = () => Iterable<Reading> | Promise<Iterable<Reading>>;
 
 const sources = new WeakMap<object, Source[]>();
@@ -66,9 +73,9 @@ export function measure(owner: object, source: Source): void {
 /** All readings of the node in Prometheus' text format. */
 export async function scrape(broker: ServiceBroker): Promise<string> {
   const samples = new Map<MetricName, Sample[]>();
-  const add = ([name, value, labels = {}]: Reading, service?: string): void => {
+  const add = ([name, value, labels = {}, suffix]: Reading, service?: string): void => {
     const list = samples.get(name) ?? [];
-    list.push({ labels: service === undefined ? labels : { service, ...labels }, value });
+    list.push({ labels: service === undefined ? labels : { service, ...labels }, value, suffix });
     samples.set(name, list);
   };
   const read = async (source: Source, service?: string): Promise<void> => {

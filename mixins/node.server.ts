@@ -7,7 +7,7 @@
 import { createServer, type Server } from "node:http";
 import type { AddressInfo } from "node:net";
 import { monitorEventLoopDelay } from "node:perf_hooks";
-import { MetricReporters, type Middleware, type ServiceBroker } from "moleculer";
+import type { Middleware, ServiceBroker } from "moleculer";
 import { CONTENT_TYPE } from "../lib/exposition.ts";
 import { measure, type Reading, scrape } from "./measures.ts";
 import { readiness } from "./readiness.ts";
@@ -24,17 +24,6 @@ type EventLoop = ReturnType<typeof monitorEventLoopDelay>;
 /** How often the event loop is looked at; what it takes by itself is taken off the reading. */
 const LOOK_MS = 10;
 const QUANTILES = [0.5, 0.99, 1] as const;
-
-/** Moleculer's own metrics in its own format, served by us instead of by a server of its own. */
-export class RegistryReporter extends MetricReporters.Prometheus {
-  override init(registry: never): void {
-    MetricReporters.Base.prototype.init.call(this, registry);
-  }
-  override async stop(): Promise<void> {}
-}
-/** For the broker's options: each broker makes an instance of its own. (The type knows the stock names only.) */
-export const REGISTRY_REPORTER = "ShopRegistry" as "Prometheus";
-MetricReporters.register(REGISTRY_REPORTER, RegistryReporter as never);
 
 const ports = new WeakMap<ServiceBroker, number>();
 
@@ -62,7 +51,7 @@ export function nodeServerMiddleware({
         const result = await readiness(broker, expectedOf());
         return [result.status === "ready" ? 200 : 503, "application/json", JSON.stringify(result)];
       },
-      "/metrics": async () => [200, CONTENT_TYPE, (await scrape(broker)) + registryOf(broker)],
+      "/metrics": async () => [200, CONTENT_TYPE, await scrape(broker)],
     };
 
     return {
@@ -92,11 +81,6 @@ export function nodeServerMiddleware({
       },
     } as unknown as Middleware;
   };
-}
-
-function registryOf(broker: ServiceBroker): string {
-  const { reporter } = broker.metrics as unknown as { reporter?: { generatePrometheusResponse(): string }[] };
-  return reporter?.[0]?.generatePrometheusResponse() ?? "";
 }
 
 function processReadings(): Reading[] {
