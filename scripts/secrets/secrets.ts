@@ -20,6 +20,8 @@ export function secretFiles(
         POSTGRES_PASSWORD: postgres,
         ADMIN_PASSWORD: admin,
         GRAFANA_PASSWORD: known.GRAFANA_PASSWORD ?? password(),
+        // Not a secret, but the one other thing that docker compose must be told: all, or light.
+        COMPOSE_PROFILES: known.COMPOSE_PROFILES ?? "full",
       },
     ],
     ["k8s/overlays/local/postgres.secrets.env", { POSTGRES_PASSWORD: postgres }],
