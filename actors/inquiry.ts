@@ -84,7 +84,9 @@ export class Inquiries {
     await Promise.all(
       inquiries.map(async ({ txId }, i) => {
         const reply = replies[i];
-        if (reply === "pending" || reply === "forgotten" || reply === undefined) return;
+        if (reply === "pending" || reply === undefined) return;
+        if (reply === "forgotten")
+          return alarm("a vote in doubt here is forgotten by the register", { txId });
         if ((await settle(txId, reply)) === "contradiction")
           alarm(`the register says ${reply}, the vote here says the opposite`, { txId });
       }),

@@ -34,6 +34,13 @@ export interface VoteStore<Tx> {
   recordTombstones(txIds: TxId[]): Promise<Set<TxId>>;
   /** Votes in doubt, oldest first. */
   inDoubt(limit: number): Promise<TxId[]>;
+  /**
+   * In one local transaction that excludes every transaction holding the seal: raises the seal to `upTo` if no vote at
+   * or below it is in doubt or has effects still owed. Never lowers it. Answers the seal as it is now.
+   */
+  raiseSeal(upTo: TxId): Promise<TxId>;
+  /** Deletes rows at or below `watermark` that are votes and nothing else, at most `limit`; answers how many. */
+  prune(watermark: TxId, limit: number): Promise<number>;
   /** True for a failure that a repeat of the same transaction may not meet: serialization, deadlock, a rival's row. */
   isConflict(err: unknown): boolean;
 }
@@ -104,6 +111,20 @@ export class Settlement<Tx = unknown> {
 
   inDoubt(limit: number): Promise<TxId[]> {
     return this.#votes.inDoubt(limit);
+  }
+
+  raiseSeal(upTo: TxId): Promise<TxId> {
+    return this.#votes.raiseSeal(upTo);
+  }
+
+  /** Only below its own seal can a participant do without its rows: nothing there is recorded a second time. */
+  async prune(watermark: TxId, limit: number): Promise<number> {
+    const seal = await this.#votes.transaction((tx) => this.#votes.seal(tx));
+    if (watermark > seal)
+      throw new Error(
+        `the managers' watermark ${watermark} is above the seal ${seal}, which they must not raise it over: nothing is deleted`,
+      );
+    return this.#votes.prune(watermark, limit);
   }
 
   async #look(txIds: TxId[]): Promise<{ rows: Map<TxId, VoteRecord>; seal: TxId }> {

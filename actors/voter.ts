@@ -10,7 +10,10 @@ import type { DecisionReply, PrepareEntry, PrepareReply, TxId } from "./protocol
 import type { Supervisor } from "./supervisor.ts";
 
 /** What the mailboxes work with: a Participant, or payment's own, which has the card gateway between two steps. */
-export type Votes = Pick<Participant<unknown>, "prepare" | "commit" | "abort" | "inDoubt">;
+export type Votes = Pick<
+  Participant<unknown>,
+  "prepare" | "commit" | "abort" | "inDoubt" | "raiseSeal" | "prune"
+>;
 
 export interface VoterOptions {
   votes: Votes;

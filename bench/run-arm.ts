@@ -44,7 +44,9 @@ export async function runCheckoutArm(arm: CheckoutArm, job: ArmJob, report: Repo
   });
   for await (const line of createInterface({ input: child.stdout })) {
     const { clients, ...measured } = JSON.parse(line) as Measured & { clients: number };
-    report(clients, measured);
+    // What the shop logs comes the same way, and is no measurement.
+    if (clients === undefined) process.stderr.write(`${line}\n`);
+    else report(clients, measured);
   }
   await exited(child, arm);
   if (ours) await auditShop(job.server, arm);

@@ -47,6 +47,9 @@ export const DATABASES = [
 ] as const satisfies readonly ServiceName[];
 export type DatabaseName = (typeof DATABASES)[number];
 
+/** Those that vote on a checkout: whom operators ask, also while one of them is away. */
+export const PARTICIPANTS = ["order", "product", "payment"] as const satisfies readonly DatabaseName[];
+
 const LOG_LEVELS = ["fatal", "error", "warn", "info", "debug", "trace"] as const;
 type LogLevel = (typeof LOG_LEVELS)[number];
 
@@ -74,6 +77,8 @@ export interface Config {
   readonly mailboxCapacity: number;
   /** Messages one batch holds at most; 1 turns group commit off. */
   readonly batchMax: number;
+  /** How long decisions and final votes are kept, in hours; fractions are allowed. Never a matter of safety. */
+  readonly decisionRetentionHours: number;
   /** `nats://host:port`, several separated by commas, or undefined for a shop of one process. */
   readonly transporter: string | undefined;
   /** What this node hosts. */
@@ -101,6 +106,14 @@ export function loadConfig(env: Environment): Config {
     const number = Number(value);
     if (/^\d+$/.test(value) && number >= min && number <= max) return number;
     faults.push(`${name}=${value}: expected a whole number from ${min} to ${max}`);
+    return fallback;
+  };
+  const hours = (name: string, fallback: number, max: number): number => {
+    const value = text(name);
+    if (value === undefined) return fallback;
+    const number = Number(value);
+    if (/^\d+(\.\d+)?$/.test(value) && number <= max) return number;
+    faults.push(`${name}=${value}: expected hours from 0 to ${max}, such as 24 or 0.5`);
     return fallback;
   };
   const list = (name: string): string[] =>
@@ -168,6 +181,9 @@ export function loadConfig(env: Environment): Config {
     corsOrigins: Object.freeze(list("CORS_ORIGINS")),
     mailboxCapacity: integer("MAILBOX_CAPACITY", 2_000, 1, 1_000_000),
     batchMax: integer("BATCH_MAX", 256, 1, 10_000),
+    // A day, so that operators find yesterday's decisions, and longer than any message or paused process is likely to be
+    // late: what comes later still is refused all the same. At most ten years.
+    decisionRetentionHours: hours("DECISION_RETENTION_HOURS", 24, 87_600),
     transporter,
     services: Object.freeze(services),
     expectedServices: Object.freeze(expectedServices),

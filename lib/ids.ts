@@ -7,12 +7,16 @@ const BYTES = 16;
 const POOL_IDS = 256;
 
 /** A maker of ids from a wall clock and a source of random bytes. Each id is above every other that this maker has
- *  made, also when the clock stands still or jumps back. */
-export function idMaker(wallClock: () => number, fill: (bytes: Uint8Array) => void): () => string {
+ *  made, also when the clock stands still or jumps back, and above `floor` (a UUIDv7 of somebody else), whatever the
+ *  clock says. */
+export function idMaker(
+  wallClock: () => number,
+  fill: (bytes: Uint8Array) => void,
+): (floor?: string) => string {
   const pool = new Uint8Array(POOL_IDS * BYTES);
   let used = pool.length;
   let last = { ms: 0, sequence: 0 };
-  return () => {
+  const make = (): string => {
     if (used === pool.length) {
       fill(pool);
       used = 0;
@@ -30,6 +34,13 @@ export function idMaker(wallClock: () => number, fill: (bytes: Uint8Array) => vo
       last.sequence++;
     }
     return v7({ random, msecs: last.ms, seq: last.sequence });
+  };
+  return (floor) => {
+    const id = make();
+    if (floor === undefined || id > floor) return id;
+    // A millisecond after the floor's is above it, and from there on this maker counts.
+    last = { ms: Number.parseInt(floor.slice(0, 8) + floor.slice(9, 13), 16) + 1, sequence: last.sequence };
+    return make();
   };
 }
 

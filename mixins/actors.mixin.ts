@@ -1,6 +1,6 @@
 /**
  * Gives a service its supervisor as `this.supervisor`: mailboxes and loops made with it are drained when the service
- * stops, shown by the action `health`, and make the node not ready while one of them keeps failing.
+ * stops, shown by the actions `health` and `actors`, and make the node not ready while one of them keeps failing.
  */
 import type { ServiceSchema } from "moleculer";
 import type { MailboxStats } from "../actors/mailbox.ts";
@@ -23,6 +23,16 @@ export const actorsMixin: Partial<ServiceSchema> = {
         throw new ShopError("unavailable", `${this.name} keeps failing at ${names.join(", ")}.`, {
           retryAfter: 1,
         });
+      },
+    },
+
+    // For operators: the same, also of what fails.
+    actors: {
+      visibility: "public",
+      idempotent: true,
+      params: {},
+      handler(): ActorState[] {
+        return this.supervisor.states();
       },
     },
   },

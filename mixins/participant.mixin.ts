@@ -1,6 +1,6 @@
 /**
- * Makes a service a participant of the commit protocol: the actions `prepare`, `commit` and `abort` for batches, and
- * the wiring of its voter to database, broker and log. Only transaction managers call the actions; they trust the
+ * Makes a service a participant of the commit protocol: the actions `prepare`, `commit` and `abort` for batches,
+ * `raiseSeal` and `prune` for the garbage rule, and the wiring of its voter to database, broker and log. Only transaction managers call the actions; they trust the
  * decision, whoever brings it.
  */
 import type { Context, ServiceSchema } from "moleculer";
@@ -41,6 +41,21 @@ export function participantMixin(
           return this.voter.abort(ctx.params.txIds);
         },
       },
+      raiseSeal: {
+        visibility: "public",
+        idempotent: true,
+        params: { upTo: "uuid" },
+        handler(ctx: Context<{ upTo: TxId }>): Promise<TxId> {
+          return this.votes.raiseSeal(ctx.params.upTo);
+        },
+      },
+      prune: {
+        visibility: "public",
+        params: { watermark: "uuid", limit: { type: "number", integer: true, min: 1 } },
+        handler(ctx: Context<{ watermark: TxId; limit: number }>): Promise<number> {
+          return this.votes.prune(ctx.params.watermark, ctx.params.limit);
+        },
+      },
     },
 
     created() {
@@ -48,8 +63,9 @@ export function participantMixin(
     },
 
     async started() {
+      this.votes = participant(this as unknown as { db: Database; supervisor: Supervisor });
       this.voter = new Voter({
-        votes: participant(this as unknown as { db: Database; supervisor: Supervisor }),
+        votes: this.votes,
         supervisor: this.supervisor,
         batchMax: config.batchMax,
         capacity: config.mailboxCapacity,

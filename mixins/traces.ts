@@ -39,10 +39,11 @@ export class Traces {
     return this.#current.run({ traceID: span.traceID as string, id: span.id, sampled: true }, work);
   }
 
-  /** `id` begins here and now. */
-  begin(id: string): void {
+  /** `id` begins here and now. Returns it. */
+  begin(id: string): string {
     const context = this.#current.getStore();
     if (context) this.#contexts.set(id, context);
+    return id;
   }
 
   traceparentOf(id: string): string | undefined {

@@ -3,7 +3,7 @@
  * the tests alike. The caller starts and stops it. No service waits for another in its start, so nodes that start
  * together cannot wait in a circle; a node is not ready before it has seen what its services call.
  */
-import { existsSync } from "node:fs";
+import { readdirSync } from "node:fs";
 import { type BrokerOptions, ServiceBroker, type ServiceSchema } from "moleculer";
 import { config, expectedBy, type ServiceName } from "../config/index.ts";
 import type { NatsTransporter } from "../mixins/nats.transporter.ts";
@@ -20,7 +20,7 @@ export interface ShopOptions {
 
 /** Creates the broker and loads its services, started neither. Throws where a service has no file. */
 export async function createShop({ services = config.services, overrides = {} }: ShopOptions = {}) {
-  const schemas = await Promise.all(services.map(loadService));
+  const schemas = (await Promise.all(services.map(loadServices))).flat();
   const broker = new ShopBroker({ ...options, ...overrides });
   broker.expected = expectedBy(services);
   for (const schema of schemas) broker.createService(schema);
@@ -102,12 +102,17 @@ export class ShopBroker extends ServiceBroker {
   }
 }
 
-async function loadService(name: ServiceName): Promise<ServiceSchema> {
-  const folder = name === "transaction-manager" ? "actors" : "services";
-  const file = `${folder}/${name}/${name}.service.ts`;
-  const url = new URL(`../${file}`, import.meta.url);
-  if (!existsSync(url)) throw new Error(`service ${name} has no file ${file}; leave it out of SERVICES`);
-  const { default: schema } = (await import(url.href)) as { default?: ServiceSchema };
-  if (!schema?.name) throw new Error(`${file} has no service schema as its default export`);
-  return schema;
+/** A folder may hold more than one service: the transaction manager's has the operators' beside it. */
+async function loadServices(name: ServiceName): Promise<ServiceSchema[]> {
+  const folder = `${name === "transaction-manager" ? "actors" : "services"}/${name}`;
+  const url = new URL(`../${folder}/`, import.meta.url);
+  const files = readdirSync(url).filter((file) => file.endsWith(".service.ts"));
+  if (files.length === 0) throw new Error(`${folder} has no service; leave ${name} out of SERVICES`);
+  return Promise.all(
+    files.map(async (file) => {
+      const { default: schema } = (await import(new URL(file, url).href)) as { default?: ServiceSchema };
+      if (!schema?.name) throw new Error(`${folder}/${file} has no service schema as its default export`);
+      return schema;
+    }),
+  );
 }

@@ -1,6 +1,7 @@
 /**
- * `npm start`: the whole shop in one process, with a PostgreSQL of its own where no DATABASE_URL is set. A failed
- * start prints one message and leaves nothing running; SIGINT and SIGTERM drain and stop; a second signal exits.
+ * `npm start [-- --repl]`: the whole shop in one process, with a PostgreSQL of its own where no DATABASE_URL is set, and
+ * with the operators' console where asked for. A failed start prints one message and leaves nothing running; SIGINT and
+ * SIGTERM drain and stop; a second signal exits.
  */
 import { constants } from "node:os";
 
@@ -58,6 +59,13 @@ async function start(): Promise<void> {
     await keepAdminPassword(config.dataDir, { email: config.adminEmail, password: made });
   if (config.environment !== "production") say(banner(broker, config, made));
   else if (made !== null) say(`admin ${config.adminEmail}, password ${made} (made now and shown this once)`);
+  if (!process.argv.includes("--repl")) return;
+  const { openConsole } = await import("./repl/console.ts");
+  openConsole(broker, async () => {
+    // Whoever stops already ends the process too, when all is stopped.
+    if (stopping) return new Promise<never>(() => undefined);
+    process.exit((await stop()) ? 0 : 1);
+  });
 }
 
 function onSignal(signal: "SIGINT" | "SIGTERM"): void {

@@ -62,6 +62,17 @@ export class Drive {
     return this.refusals.length > 0;
   }
 
+  /** True where all refused because the txId is sealed: nobody has a record of it, and nobody can make one. */
+  get isForgotten(): boolean {
+    return (
+      !this.refused &&
+      this.#yes.size === 0 &&
+      this.enlisted.every((participant) =>
+        this.failures.some((failure) => failure.participant === participant && failure.code === "forgotten"),
+      )
+    );
+  }
+
   verdict(): Verdict {
     if (this.refused) return "abort";
     return this.enlisted.length > 0 && this.#yes.size === this.enlisted.length ? "commit" : "propose-abort";

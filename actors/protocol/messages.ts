@@ -14,6 +14,8 @@ export interface PrepareEntry<Request = unknown> {
   hash: string;
   /** How long from receipt a first vote may take, in milliseconds; at or below 0 there is no time left. */
   budgetMs: number;
+  /** Everybody enlisted. A vote that records it tells an operator whose yes a commit needs. */
+  participants?: readonly string[];
   request: Request;
 }
 
@@ -39,9 +41,10 @@ export type PrepareReply =
 /**
  * Answers to commit and abort. `done` is the acknowledgement; `pending` is not yet one. `contradiction`: the opposite
  * is already final here, nothing was changed, an operator must look. `unknown`: a commit for which no vote is
- * recorded. `forgotten` never counts as an acknowledgement of commit.
+ * recorded. `forgotten` never counts as an acknowledgement of commit. `heuristic`: an operator has made the opposite
+ * final here and answers for it (rule 8); it ends the driving, and never says that the outcome holds.
  */
-export type DecisionReply = "done" | "pending" | "contradiction" | "unknown" | "forgotten";
+export type DecisionReply = "done" | "pending" | "contradiction" | "heuristic" | "unknown" | "forgotten";
 
 /** Participant → manager, about a vote in doubt. `waitedMs` is monotonic, since the vote or since the restart. */
 export interface Inquiry {

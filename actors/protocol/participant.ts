@@ -21,6 +21,8 @@ export interface VoteRecord {
   hash: string | undefined;
   /** Why the vote was no; undefined where an abort came from outside. */
   refusal: Refusal | undefined;
+  /** True where an operator made the state final, against or without the register. */
+  heuristic?: boolean;
 }
 
 export type PrepareStep =
@@ -57,7 +59,7 @@ export function onCommit(record: VoteRecord | undefined, txId: TxId, seal: TxId)
     case "committed":
       return "done";
     case "aborted":
-      return "contradiction";
+      return record.heuristic ? "heuristic" : "contradiction";
     default:
       return "unknown"; // no yes was ever sent from here, so no commit can rightly exist
   }
@@ -72,7 +74,7 @@ export function onAbort(record: VoteRecord | undefined, txId: TxId, seal: TxId):
     case "aborted":
       return { do: "answer", reply: "done" };
     case "committed":
-      return { do: "answer", reply: "contradiction" };
+      return { do: "answer", reply: record.heuristic ? "heuristic" : "contradiction" };
     default:
       return { do: "release" };
   }

@@ -12,6 +12,7 @@ export const REST_MS = 25;
 export interface PrepareMessage {
   txId: TxId;
   hash: string;
+  participants: readonly string[];
   request: unknown;
   bytes: number;
   expiresAt: number;
@@ -48,9 +49,10 @@ export function participantMailboxes(participant: string, options: Options): Par
         const at = clock.now();
         return participants.prepare(
           participant,
-          batch.map(({ txId, hash, request, expiresAt }) => ({
+          batch.map(({ txId, hash, participants: enlisted, request, expiresAt }) => ({
             txId,
             hash,
+            participants: enlisted,
             request,
             budgetMs: expiresAt - at,
           })),

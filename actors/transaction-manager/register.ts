@@ -3,15 +3,25 @@
  * to a replica that lacks an acknowledged commit, and is read on the primary only.
  */
 
-import type { Queryable } from "../../mixins/database.mixin.ts";
+import { type Queryable, sqlState } from "../../mixins/database.mixin.ts";
 import type { Outcome, TxId } from "../protocol/messages.ts";
-import type { Acknowledgement, Proposal, RegisterPort, UnacknowledgedCommit } from "./ports.ts";
+import type { Acknowledgement, Limits, Proposal, RegisterPort, UnacknowledgedCommit } from "./ports.ts";
 
 /** Managers write in one order, so that they wait for each other but never in a circle. */
 const byTxId = (a: { txId: TxId }, b: { txId: TxId }): number =>
   a.txId < b.txId ? -1 : a.txId > b.txId ? 1 : 0;
 
 export function register(db: Queryable): RegisterPort {
+  const limits = async (): Promise<Limits> => {
+    const { rows } = await db.query<Limits>({
+      name: "limits",
+      text: `select w.tx_id as watermark,
+               greatest(w.tx_id, (select tx_id from decisions order by tx_id desc limit 1)) as highest
+             from watermark w`,
+    });
+    return rows[0] as Limits;
+  };
+
   return {
     async decide(proposals) {
       // Sorted and unique: two managers insert in one order, and a txId proposed twice is decided once.
@@ -52,6 +62,8 @@ export function register(db: Queryable): RegisterPort {
       const byId = new Map<TxId, string[]>();
       for (const { txId, participants } of acknowledgements)
         byId.set(txId, [...(byId.get(txId) ?? []), ...participants]);
+      for (const { txId, heuristic = [] } of acknowledgements)
+        if (heuristic.length > 0) await noteHeuristic(db, txId, heuristic);
       const batch = Array.from(byId, ([txId, participants]) => ({ txId, participants })).sort(byTxId);
       // `acknowledged` may name a participant twice, when recovery and a driver both delivered: it is read as a set.
       await db.query({
@@ -85,5 +97,78 @@ export function register(db: Queryable): RegisterPort {
       });
       return rows.map((row) => ({ txId: row.tx_id, participants: row.participants }));
     },
+
+    async enrol(participants) {
+      await db.query({
+        name: "enrol",
+        text: `insert into participants (name)
+               select p.name from (select tx_id from watermark for share) as low, unnest($1::text[]) as p (name)
+               order by p.name on conflict do nothing`,
+        values: [participants],
+      });
+    },
+
+    async participants() {
+      const { rows } = await db.query<{ name: string }>({
+        name: "participants",
+        text: "select name from participants order by name",
+      });
+      return rows.map((row) => row.name);
+    },
+
+    limits,
+
+    async candidate(ageMs, window) {
+      const { rows } = await db.query<{ tx_id: TxId }>({
+        name: "candidate",
+        text: `
+          with next as materialized (
+            select tx_id, settled and decided_at <= now() - make_interval(secs => $1::float8 / 1000) as done
+            from decisions where tx_id > (select tx_id from watermark) order by tx_id limit $2
+          )
+          select tx_id from next
+          where done and not exists (select 1 from next as b where not b.done and b.tx_id < next.tx_id)
+          order by tx_id desc limit 1`,
+        values: [ageMs, window],
+      });
+      return rows[0]?.tx_id;
+    },
+
+    async raiseWatermark(upTo, sealed) {
+      try {
+        const { rows } = await db.query<{ tx_id: TxId }>({
+          name: "raise-watermark",
+          text: "select raise_watermark($1::uuid, $2::text[]) as tx_id",
+          values: [upTo, sealed],
+        });
+        return (rows[0] as { tx_id: TxId }).tx_id;
+      } catch (err) {
+        if (sqlState(err) !== "55P03") throw err; // 55P03: decisions held it, and had precedence
+        return (await limits()).watermark;
+      }
+    },
+
+    async prune(limit) {
+      const { rowCount } = await db.query({
+        name: "prune-decisions",
+        text: `
+          delete from decisions where tx_id = any (array(
+            select d.tx_id from decisions d where d.tx_id <= (select tx_id from watermark)
+            order by d.tx_id limit $1 for update skip locked))`,
+        values: [limit],
+      });
+      return rowCount ?? 0;
+    },
   };
+}
+
+/** Before the acknowledgement that ends recovery, so that it is never forgotten. Rare, so it may go one by one. */
+async function noteHeuristic(db: Queryable, txId: TxId, participants: string[]): Promise<void> {
+  await db.query({
+    name: "note-heuristic",
+    text: `update decisions
+           set heuristic = array(select distinct name from unnest(heuristic || $2::text[]) as n (name) order by name)
+           where tx_id = $1`,
+    values: [txId, participants],
+  });
 }

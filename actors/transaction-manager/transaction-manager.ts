@@ -8,8 +8,8 @@
  * network see batches. Ports keep it free of I/O: the service wires SQL and the broker, the simulator wires faults.
  */
 import { ShopError } from "../../lib/errors.ts";
-import { type Clock, realClock } from "../clock.ts";
-import type { Mailbox, MailboxOptions } from "../mailbox.ts";
+import { realClock } from "../clock.ts";
+import type { Mailbox } from "../mailbox.ts";
 import { Drive } from "../protocol/driver.ts";
 import type {
   Inquiry,
@@ -21,6 +21,7 @@ import type {
   TxId,
 } from "../protocol/messages.ts";
 import { requestHash } from "../protocol/request-hash.ts";
+import { Enrolment, registerUnavailable } from "./enrolment.ts";
 import {
   type ParticipantMailboxes,
   type PrepareMessage,
@@ -28,36 +29,29 @@ import {
   REST_MS,
 } from "./participant-mailboxes.ts";
 import { Patience } from "./patience.ts";
-import type { Acknowledgement, ParticipantPort, Proposal, RegisterPort } from "./ports.ts";
+import type { Acknowledgement, ManagerOptions, Proposal, RunOptions } from "./ports.ts";
 
-export interface ManagerOptions {
-  register: RegisterPort;
-  participants: ParticipantPort;
-  /** Makes a mailbox that the supervisor drains on stop. */
-  mailbox: <M, R>(options: MailboxOptions<M, R>) => Mailbox<M, R>;
-  mint: () => TxId;
-  clock?: Clock;
-  /** Called for what an operator must look at. */
-  alarm: (message: string, detail: object) => void;
-  batchMax?: number;
-  capacity?: number;
-}
-
-export interface RunOptions {
-  /** Time for all votes, from now, in milliseconds. */
-  prepareMs: number;
-  /** Time for the whole run to answer; the transaction itself goes on until it is decided. */
-  answerMs: number;
-  /** `run` answers commit when these have committed durably; the others may still be re-driven. */
+/** Until when one run does what. */
+interface Terms {
+  patience: Patience;
+  prepareBy: number;
+  answerBy: number;
   durableAt: readonly string[];
 }
 
+/** A second txId is above every seal there was when it was minted; one more, because seals go on being raised. */
+const ATTEMPTS_MAX = 3;
 /** How soon a manager asks again after `pending`: soon at first, then four times a second per slow card. */
 const ASK_AGAIN_MS = [50, 100, 250] as const;
 /** Below this wait nobody writes an abort for an inquiry: longer than prepareMs of any caller, so that a live driver
  *  is not overtaken, and short enough that a restart leaves nothing in doubt for 5 s. Liveness only, never safety. */
 export const PRESUME_ABORT_AFTER_MS = 3_500;
+/** How long an operator waits for a forced commit to arrive; recovery brings what is late. */
+const FORCE_MS = 2_000;
 const BACK_OFF_MS = [20, 50, 100, 250, 500] as const;
+
+/** What ends the driving of a commit at one participant; false where it must be brought again. */
+type Acknowledged = "done" | "heuristic" | false;
 
 export class TransactionManager {
   readonly #options: Required<ManagerOptions>;
@@ -67,6 +61,9 @@ export class TransactionManager {
   readonly #acknowledgements: Mailbox<Acknowledgement, true>;
   /** Transactions this incarnation drives: the answer to an inquiry about them is `pending`. */
   readonly #live = new Set<TxId>();
+  readonly #enrolment: Enrolment;
+  /** The highest watermark or seal heard of: nothing is minted at or below it. */
+  #floor: TxId = "";
   /** Decisions and phase two that nobody waits for, until they are carried out or given to recovery. */
   readonly #unfinished = new Set<Promise<void>>();
   #isStopping = false;
@@ -79,6 +76,7 @@ export class TransactionManager {
       ...options,
     };
     const { register, mailbox, batchMax, capacity } = this.#options;
+    this.#enrolment = new Enrolment(register, (watermark) => this.learn(watermark));
     this.#decisions = mailbox({
       name: "decide",
       capacity,
@@ -101,21 +99,54 @@ export class TransactionManager {
   /**
    * Runs one transaction over the enlisted participants (the keys of `requests`, at least one). Mints the txId
    * itself; must never be retried by a middleware. Answers a value for every outcome, by `answerMs` whoever is silent;
-   * rejects only for a caller's mistake or `overloaded`, when nothing was done.
+   * rejects only for a caller's mistake, `overloaded` or `unavailable`, when nothing was done.
    */
   async run(requests: Requests, options: RunOptions): Promise<RunResult> {
     const enlisted = Object.keys(requests);
     if (enlisted.length === 0) throw new ShopError("internal_error", "run needs at least one participant");
-    const drive = new Drive(this.#options.mint(), enlisted);
-    const { txId } = drive;
-    const answerBy = this.#options.clock.now() + options.answerMs;
-    const patience = new Patience(options.prepareMs, options.answerMs, this.#options.clock);
+    const { clock, mint } = this.#options;
+    const startedAt = clock.now();
+    const terms: Terms = {
+      patience: new Patience(options.prepareMs, options.answerMs, clock),
+      prepareBy: startedAt + options.prepareMs,
+      answerBy: startedAt + options.answerMs,
+      durableAt: options.durableAt,
+    };
+    try {
+      if (!this.#enrolment.has(enlisted) && !(await terms.patience.first(this.#enrolment.add(enlisted))))
+        throw registerUnavailable("did not answer in time");
+      for (let attempt = 1; ; attempt++) {
+        const drive = new Drive(mint(this.#floor), enlisted);
+        const result = await this.#run(drive, requests, terms);
+        if (!drive.failures.some((failure) => failure.code === "forgotten")) return result;
+        // This clock is behind: the txId stands below a seal that the register knows of.
+        const limits = await terms.patience.whole(this.#options.register.limits().catch(() => undefined));
+        if (limits) this.learn(limits.highest);
+        // Where all have sealed it, nobody has a record of it or can make one, and no commit was proposed here: as if it
+        // had never been.
+        if (!limits || !drive.isForgotten || result.outcome === "commit") return result;
+        if (attempt === ATTEMPTS_MAX || clock.now() >= terms.prepareBy) return result;
+      }
+    } finally {
+      terms.patience.end();
+    }
+  }
+
+  /** Nothing is minted at or below `txId` from now on. */
+  learn(txId: TxId): void {
+    if (txId > this.#floor) this.#floor = txId;
+  }
+
+  /** Runs one transaction under its txId. */
+  async #run(drive: Drive, requests: Requests, terms: Terms): Promise<RunResult> {
+    const { txId, enlisted } = drive;
+    const { patience, answerBy } = terms;
     let isLeftToItself = false;
     this.#live.add(txId);
     try {
       // Looked at in the same turn of the event loop in which the messages are sent, so nothing comes between.
       const isRefused = enlisted.every((participant) => this.#isFull(participant));
-      await patience.first(this.#collectVotes(drive, requests, options.prepareMs));
+      await patience.first(this.#collectVotes(drive, requests, terms.prepareBy));
       if (isRefused)
         throw new ShopError("overloaded", "Every participant's mailbox is full; try again later.", {
           retryAfter: 1,
@@ -135,11 +166,10 @@ export class TransactionManager {
         await patience.whole(this.#abort(drive));
         return { outcome: "abort", txId, refusals: drive.refusals, failures: drive.failures };
       }
-      const { durable, awaited } = this.#commit(drive, options.durableAt, answerBy);
+      const { durable, awaited } = this.#commit(drive, terms.durableAt, answerBy);
       await patience.whole(awaited);
       return { outcome: "commit", txId, durable: [...durable] };
     } finally {
-      patience.end();
       if (!isLeftToItself) this.#live.delete(txId);
     }
   }
@@ -165,16 +195,31 @@ export class TransactionManager {
           participants.map((participant) => this.#deliverCommit(participant, txId, false)),
         );
         const acknowledged = participants.filter((_, i) => done[i]);
-        if (acknowledged.length > 0) await this.#acknowledgements.ask({ txId, participants: acknowledged });
+        const heuristic = participants.filter((_, i) => done[i] === "heuristic");
+        if (acknowledged.length > 0)
+          await this.#acknowledgements.ask({ txId, participants: acknowledged, heuristic });
         return acknowledged.length;
       }),
     );
     return commits.length === limit && results.some((acknowledged) => acknowledged > 0);
   }
 
+  /**
+   * An operator's decision: proposed like any other (rule 2), so the first writer wins and what is stored is answered.
+   * Where it is this one it is carried out, as far as it can be now. The caller knows that no vote speaks against it.
+   */
+  async force(proposal: Proposal): Promise<Outcome | "forgotten"> {
+    const stored = await this.#decisions.ask(proposal);
+    const drive = new Drive(proposal.txId, proposal.participants);
+    if (stored !== proposal.outcome) return stored;
+    if (stored === "commit")
+      await this.#commit(drive, proposal.participants, this.#options.clock.now() + FORCE_MS).awaited;
+    else await this.#abort(drive);
+    return stored;
+  }
+
   /** Resolves at the first no, or when every participant has answered or failed. */
-  #collectVotes(drive: Drive, requests: Requests, prepareMs: number): Promise<void> {
-    const expiresAt = this.#options.clock.now() + prepareMs;
+  #collectVotes(drive: Drive, requests: Requests, expiresAt: number): Promise<void> {
     let missing = drive.enlisted.length;
     return new Promise((resolve) => {
       for (const participant of drive.enlisted) {
@@ -182,6 +227,7 @@ export class TransactionManager {
         const message = {
           txId: drive.txId,
           hash: requestHash(json),
+          participants: drive.enlisted,
           request: requests[participant],
           bytes: json.length,
           expiresAt,
@@ -268,17 +314,22 @@ export class TransactionManager {
         await clock.sleep(pause);
         done = await this.#deliverCommit(participant, drive.txId, isAwaited);
       }
-      if (done && isAwaited) durable.add(participant);
-      return done ? participant : undefined;
+      if (done === "done" && isAwaited) durable.add(participant);
+      return { participant, done };
     });
     this.#track(this.#acknowledge(drive.txId, delivered));
     const awaited = delivered.filter((_, i) => durableAt.includes(drive.enlisted[i] as string));
     return { durable, awaited: Promise.all(awaited) };
   }
 
-  async #acknowledge(txId: TxId, delivered: Promise<string | undefined>[]): Promise<void> {
-    const participants = (await Promise.all(delivered)).filter((participant) => participant !== undefined);
-    if (participants.length > 0) await this.#acknowledgements.ask({ txId, participants });
+  async #acknowledge(
+    txId: TxId,
+    delivered: Promise<{ participant: string; done: Acknowledged }>[],
+  ): Promise<void> {
+    const all = await Promise.all(delivered);
+    const participants = all.filter(({ done }) => done).map(({ participant }) => participant);
+    const heuristic = all.filter(({ done }) => done === "heuristic").map(({ participant }) => participant);
+    if (participants.length > 0) await this.#acknowledgements.ask({ txId, participants, heuristic });
   }
 
   /** Keeps work that no caller waits for in sight. What fails of it is found, and driven again, by recovery. */
@@ -294,17 +345,22 @@ export class TransactionManager {
     while (this.#unfinished.size > 0) await Promise.all(this.#unfinished);
   }
 
-  /** True when the participant has acknowledged. Failures are recovery's business, contradictions an operator's. */
-  async #deliverCommit(participant: string, txId: TxId, awaited: boolean): Promise<boolean> {
+  /** What ends the driving, or false. Failures are recovery's business, contradictions an operator's. */
+  async #deliverCommit(participant: string, txId: TxId, awaited: boolean): Promise<Acknowledged> {
     const mailboxes = this.#of(participant);
     try {
       const reply = await (awaited ? mailboxes.commit : mailboxes.commitLater).ask(txId);
-      if (reply === "contradiction" || reply === "unknown" || reply === "forgotten")
-        this.#options.alarm(`${participant} answered ${reply} to a commit that is decided`, {
-          txId,
-          participant,
-        });
-      return reply === "done";
+      if (reply === "done") return reply;
+      if (reply === "pending") return false;
+      // A late repeat of a commit that was acknowledged and forgotten everywhere since concerns nobody.
+      if (reply === "forgotten" && (await this.#reads.ask(txId)) === "forgotten") return false;
+      this.#options.alarm(
+        reply === "heuristic"
+          ? `heuristic-mixed: the register says commit, an operator aborted at ${participant}`
+          : `${participant} answered ${reply} to a commit that is decided`,
+        { txId, participant },
+      );
+      return reply === "heuristic" ? reply : false;
     } catch {
       return false;
     }
@@ -315,11 +371,13 @@ export class TransactionManager {
   async #abort(drive: Drive): Promise<void> {
     const told = drive.enlisted.map(async (participant) => {
       const reply = await this.#of(participant).abort.ask(drive.txId);
-      if (reply === "contradiction")
-        this.#options.alarm(`${participant} had committed what is aborted`, {
-          txId: drive.txId,
-          participant,
-        });
+      if (reply === "contradiction" || reply === "heuristic")
+        this.#options.alarm(
+          reply === "heuristic"
+            ? `heuristic-mixed: the transaction is aborted, an operator committed at ${participant}`
+            : `${participant} had committed what is aborted`,
+          { txId: drive.txId, participant },
+        );
     });
     await Promise.allSettled(told);
   }

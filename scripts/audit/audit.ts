@@ -17,7 +17,7 @@ import {
   type TransactionRecords,
 } from "./records.ts";
 import { type AuditReport, type InvariantId, invariantReport } from "./report.ts";
-import { type Judgement, judge } from "./rules.ts";
+import { type Explanation, type Judgement, judge } from "./rules.ts";
 import { withSnapshots } from "./snapshot.ts";
 import { auditStock } from "./stock.ts";
 
@@ -63,7 +63,7 @@ export async function audit(urls: DatabaseUrls, options: AuditOptions = {}): Pro
     invariantReport("I1", stock.checked, stock.violations),
     invariantReport("I2", checked.confirmed, faults("I2")),
     invariantReport("I3", checked.confirmed, [...faults("I3"), ...first.lost]),
-    invariantReport("I4", checked.transactions, overdue),
+    invariantReport("I4", checked.transactions, [...overdue, ...faults("I4")]),
     invariantReport("I5", checked.events, [
       ...faults("I5"),
       ...[...last.events.values()].map(({ text }) => text),
@@ -74,6 +74,10 @@ export async function audit(urls: DatabaseUrls, options: AuditOptions = {}): Pro
     inDoubt: doubts.size,
     doubts: countOf([...doubts.values()].flatMap(({ unfinished }) => unfinished.map(({ what }) => what))),
     invariants,
+    heuristics: [...new Map([...first.seen.heuristics, ...last.heuristics])].map(([txId, heuristic]) => ({
+      txId,
+      ...heuristic,
+    })),
     inFlight: unfinishedIn(first.seen).length,
     durationMs: Math.round(performance.now() - startedAt),
   };
@@ -84,18 +88,20 @@ interface Suspicions {
   suspects: Map<string, Judgement & { looks: number }>;
   /** Faults of events by the event's id. */
   events: Map<string, { text: string; looks: number }>;
+  heuristics: Map<string, Explanation>;
 }
 
-const NONE: Suspicions = { suspects: new Map(), events: new Map() };
+const none = (): Suspicions => ({ suspects: new Map(), events: new Map(), heuristics: new Map() });
 
 /** Takes what a look sees into a new Suspicions that continues `before`. */
 function collector(before: Suspicions, watermark: string) {
-  const seen: Suspicions = { suspects: new Map(), events: new Map() };
+  const seen = none();
   return {
     seen,
     transaction(txId: string, records: TransactionRecords) {
       const judgement = judge(txId, records, watermark);
-      const { faults, unfinished } = judgement;
+      const { faults, unfinished, heuristic } = judgement;
+      if (heuristic) seen.heuristics.set(txId, heuristic);
       if (faults.length === 0 && unfinished.length === 0) return;
       const looks = faults.length > 0 ? (before.suspects.get(txId)?.looks ?? 0) + 1 : 0;
       seen.suspects.set(txId, { ...judgement, looks });
@@ -121,7 +127,7 @@ const ageOf = ({ unfinished }: Judgement): number => Math.max(...unfinished.map(
 
 async function firstLook(urls: DatabaseUrls, acknowledged: Set<string>) {
   return withSnapshots(urls, DATABASES, async (snapshots) => {
-    const { seen, ...collect } = collector(NONE, await readWatermark(snapshots["transaction-manager"]));
+    const { seen, ...collect } = collector(none(), await readWatermark(snapshots["transaction-manager"]));
     const checked = { transactions: 0, confirmed: 0, events: 0 };
     // An acknowledged order was confirmed before its id was written down, hence before this snapshot.
     const missing = new Map([...acknowledged].map((id) => [id, "it is not there"]));

@@ -49,12 +49,23 @@ export interface DecisionRecord {
   age_ms: number;
 }
 
+/** What an operator did to a participant's vote against or without the register. */
+export interface HeuristicRecord {
+  id: string;
+  isOpen: boolean;
+  /** `"reason" by whom`, in order. */
+  reasons: string[];
+}
+
 /** Everything that is known of one transaction. */
 export interface TransactionRecords {
   order?: OrderRecord;
   product?: ReservationRecord;
   payment?: PaymentRecord;
   decision?: DecisionRecord;
+  orderHeuristic?: HeuristicRecord;
+  productHeuristic?: HeuristicRecord;
+  paymentHeuristic?: HeuristicRecord;
 }
 
 export const TRANSACTION_DATABASES = ["order", "product", "payment", "transaction-manager"] as const;
@@ -106,6 +117,11 @@ const decisions = (choice: Choice): string => `
   select tx_id as id, outcome, participants, settled, ${ageOf("decided_at")}
   from decisions ${choice("tx_id")} order by tx_id`;
 
+const heuristics = (choice: Choice): string => `
+  select tx_id as id, bool_or(closed_at is null) as "isOpen",
+    array_agg('"' || reason || '" by ' || forced_by order by h.id) as reasons
+  from heuristics h ${choice("tx_id")} group by tx_id order by tx_id`;
+
 /** Visits every transaction of the shop, or those of `ids`, in order of id. */
 export async function readTransactions(
   snapshots: TransactionSnapshots,
@@ -120,6 +136,9 @@ export async function readTransactions(
       product: read("product", reservations),
       payment: read("payment", payments),
       decision: read("transaction-manager", decisions),
+      orderHeuristic: read("order", heuristics),
+      productHeuristic: read("product", heuristics),
+      paymentHeuristic: read("payment", heuristics),
     },
     visit,
   );

@@ -1,4 +1,5 @@
 /** What an audit says: its types, and how a person reads it. */
+import type { Explanation } from "./rules.ts";
 
 export const INVARIANTS = {
   I1: "stock: adjustments = available + reserved + sold, none below 0",
@@ -25,9 +26,15 @@ export interface AuditReport {
   /** What those wait for, and how many of them. */
   doubts: Record<string, number>;
   invariants: InvariantReport[];
+  /** Transactions that operators changed against or without the register, told apart from what nobody meant. */
+  heuristics: HeuristicReport[];
   /** Unfinished in the first snapshots, those in doubt included. */
   inFlight: number;
   durationMs: number;
+}
+
+export interface HeuristicReport extends Explanation {
+  txId: string;
 }
 
 const VIOLATIONS_SHOWN_MAX = 20;
@@ -43,9 +50,9 @@ export function invariantReport(
   return { id, ok: violations.length === 0, checked, violations: shown };
 }
 
-/** One line with exactly the members that scripts may rely on. */
-export const auditJson = ({ ok, inDoubt, invariants }: AuditReport): string =>
-  JSON.stringify({ ok, inDoubt, invariants });
+/** One line with exactly the members that scripts may rely on; `heuristics` only where there are any. */
+export const auditJson = ({ ok, inDoubt, invariants, heuristics }: AuditReport): string =>
+  JSON.stringify({ ok, inDoubt, invariants, ...(heuristics.length > 0 ? { heuristics } : {}) });
 
 export function auditTable(report: AuditReport): string {
   const lines = report.invariants.map(({ id, ok, checked, violations }) =>
@@ -54,6 +61,11 @@ export function auditTable(report: AuditReport): string {
       ...violations.map((violation) => `            - ${violation}`),
     ].join("\n"),
   );
+  for (const { txId, isOpen, participants, reasons, faults } of report.heuristics)
+    lines.push(
+      `heuristic ${isOpen ? "OPEN  " : "closed"} ${txId} at ${participants.join(", ")}: ${reasons.join("; ")}`,
+      ...(isOpen ? [] : faults.map((fault) => `            - explained: ${fault}`)),
+    );
   const { inFlight, inDoubt, durationMs, ok } = report;
   const doubts = Object.entries(report.doubts).map(([what, count]) => `${count} ${what}`);
   lines.push(

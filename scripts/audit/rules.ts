@@ -1,7 +1,8 @@
 /**
  * The invariants of one transaction, pure. Each rule compares records that are final (committed, aborted, decided),
  * so a transaction on its way breaks none of them by being on its way; what is not final yet is told apart as
- * unfinished. On snapshots that are not simultaneous a final record may be missing here and there: audit.ts looks
+ * unfinished. Where an operator changed a vote against or without the register (a heuristic), a fault is explained by
+ * that, and no violation once the operator has closed it: somebody has put right what it did. On snapshots that are not simultaneous a final record may be missing here and there: audit.ts looks
  * again before it believes.
  */
 import type { TransactionRecords } from "./records.ts";
@@ -18,9 +19,19 @@ export interface Unfinished {
   ageMs: number;
 }
 
+/** What operators did to the transaction, and the faults that are theirs. */
+export interface Explanation {
+  isOpen: boolean;
+  /** The participants whose vote was changed. */
+  participants: string[];
+  reasons: string[];
+  faults: string[];
+}
+
 export interface Judgement {
   faults: Fault[];
   unfinished: Unfinished[];
+  heuristic: Explanation | undefined;
 }
 
 export function judge(txId: string, records: TransactionRecords, watermark: string): Judgement {
@@ -30,12 +41,34 @@ export function judge(txId: string, records: TransactionRecords, watermark: stri
   agreement(records, txId <= watermark, (text) => fault("I2", text));
   if (records.order?.state === "committed") {
     goods(records, txId <= watermark, (text) => fault("I2", text));
-    money(records, txId <= watermark, (text) => fault("I2", text));
+    money(records, (text) => fault("I2", text));
   }
+  if (txId <= watermark) passed(records, (text) => fault("I4", text));
   debts(records, (text) => fault("I2", text));
   completeness(records, (text) => fault("I3", text));
   event(records, (text) => fault("I5", text));
-  return { faults, unfinished: unfinishedOf(records) };
+  const unfinished = unfinishedOf(records);
+  const heuristic = explanationOf(records, faults);
+  if (!heuristic) return { faults, unfinished, heuristic };
+  if (!heuristic.isOpen) return { faults: [], unfinished, heuristic };
+  const why = ` (heuristic at ${heuristic.participants.join(", ")}: ${heuristic.reasons.join("; ")})`;
+  return { faults: faults.map((each) => ({ ...each, text: each.text + why })), unfinished, heuristic };
+}
+
+function explanationOf(records: TransactionRecords, faults: Fault[]): Explanation | undefined {
+  const changed = [
+    ["order", records.orderHeuristic],
+    ["product", records.productHeuristic],
+    ["payment", records.paymentHeuristic],
+  ] as const;
+  const known = changed.flatMap(([name, record]) => (record ? [{ name, ...record }] : []));
+  if (known.length === 0) return undefined;
+  return {
+    isOpen: known.some(({ isOpen }) => isOpen),
+    participants: known.map(({ name }) => name),
+    reasons: known.flatMap(({ reasons }) => reasons),
+    faults: faults.map(({ text }) => text),
+  };
 }
 
 type Report = (text: string) => void;
@@ -74,9 +107,10 @@ function goods({ order, product }: TransactionRecords, pruned: boolean, fault: R
     fault("its lines are not those of its reservation");
 }
 
-function money({ order, payment }: TransactionRecords, pruned: boolean, fault: Report): void {
+// Captured payments are never deleted either.
+function money({ order, payment }: TransactionRecords, fault: Report): void {
   if (!payment) {
-    if (!pruned) fault("confirmed, and there is no payment");
+    fault("confirmed, and there is no payment");
     return;
   }
   if (payment.state === "aborted") fault("confirmed, and its payment was voided");
@@ -86,6 +120,11 @@ function money({ order, payment }: TransactionRecords, pruned: boolean, fault: R
     );
   if (payment.user_id !== order?.user_id)
     fault(`it belongs to ${order?.user_id}, its payment to ${payment.user_id}`);
+}
+
+/** Nobody can learn or carry out an outcome below the watermark any more, so nothing may wait for one there. */
+function passed(records: TransactionRecords, fault: Report): void {
+  for (const { what } of unfinishedOf(records)) fault(`${what}, and the watermark has passed it`);
 }
 
 function debts({ payment }: TransactionRecords, fault: Report): void {

@@ -1,6 +1,7 @@
 /**
  * I1, all in product's own database and therefore exact in one snapshot: what was put in (every adjustment, the first
- * stock included) is available, reserved by prepared orders, or sold. On hand is what is available or reserved; so that
+ * stock included) is available, reserved by prepared orders, or sold; what was sold has its reservation, or is counted
+ * where pruning left a sum of those it deleted. On hand is what is available or reserved; so that
  * nothing is reserved beyond it, nothing may be available below zero. Deleted products count.
  */
 import type { Snapshot } from "./snapshot.ts";
@@ -16,12 +17,17 @@ interface StockRow {
 }
 
 const UNEXPLAINED = `
-  with moved as (
-    select u.product_id, sum(u.quantity) filter (where r.state = 'committed') as sold,
-      sum(u.quantity) filter (where r.state = 'prepared') as held
+  with movement as (
+    select r.state, u.product_id, u.quantity
     from reservations r, unnest(r.product_ids, r.quantities) as u (product_id, quantity)
     where r.state in ('committed', 'prepared')
-    group by u.product_id
+    union all
+    select 'committed', product_id, quantity from sold_stock
+  ),
+  moved as (
+    select product_id, sum(quantity) filter (where state = 'committed') as sold,
+      sum(quantity) filter (where state = 'prepared') as held
+    from movement group by product_id
   ),
   adjusted as (select product_id, sum(delta) as delta from stock_adjustments group by product_id),
   account as (

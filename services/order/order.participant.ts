@@ -6,7 +6,7 @@
 import { Participant, type ParticipantStore } from "../../actors/participant.ts";
 import type { PrepareEntry, Refusal, TxId } from "../../actors/protocol/messages.ts";
 import type { Database, Queryable } from "../../mixins/database.mixin.ts";
-import { isRival, readSeal, toVoteRecord, txIdSet, type VoteRow } from "../../mixins/vote-rows.ts";
+import { isRival, raiseSeal, readSeal, toVoteRecord, txIdSet, type VoteRow } from "../../mixins/vote-rows.ts";
 import type { OrderRequest } from "./order.ts";
 
 export const orderParticipant = (db: Database): Participant<OrderRequest> => new Participant(orders(db));
@@ -19,11 +19,12 @@ async function insertPrepared(db: Queryable, entries: Entry[]): Promise<Set<TxId
   const { rows } = await db.query<{ tx_id: TxId }>({
     name: "insert-orders",
     text: `
-      insert into orders (id, state, request_hash, user_id, idempotency_key, body_hash, lines, total, currency, created_at)
-      select e.id, 'prepared', e.hash, e.user_id, e.key, e.body_hash, e.lines, e.total, e.currency, e.created_at
+      insert into orders (id, state, request_hash, user_id, idempotency_key, body_hash, lines, total, currency, created_at, participants)
+      select e.id, 'prepared', e.hash, e.user_id, e.key, e.body_hash, e.lines, e.total, e.currency, e.created_at,
+        string_to_array(e.participants, ',')
       from (select tx_id from seal for share) as low (tx_id),
-        unnest($1::uuid[], $2::text[], $3::uuid[], $4::text[], $5::text[], $6::jsonb[], $7::bigint[], $8::text[], $9::timestamptz[])
-          as e (id, hash, user_id, key, body_hash, lines, total, currency, created_at)
+        unnest($1::uuid[], $2::text[], $3::uuid[], $4::text[], $5::text[], $6::jsonb[], $7::bigint[], $8::text[], $9::timestamptz[], $10::text[])
+          as e (id, hash, user_id, key, body_hash, lines, total, currency, created_at, participants)
       where e.id > low.tx_id
       order by e.id
       on conflict do nothing
@@ -38,6 +39,7 @@ async function insertPrepared(db: Queryable, entries: Entry[]): Promise<Set<TxId
       requests.map((request) => request.total),
       requests.map((request) => request.currency),
       requests.map((request) => request.createdAt),
+      entries.map((entry) => entry.participants?.join(",") ?? null),
     ],
   });
   return txIdSet(rows);
@@ -100,8 +102,9 @@ function orders(db: Database): ParticipantStore<OrderRequest, Queryable> {
     async find(tx, txIds) {
       const { rows } = await tx.query<VoteRow>({
         name: "find-order-votes",
-        text: `select id as tx_id, state, request_hash, refusal from orders
-               where id = any($1::uuid[]) order by id for no key update`,
+        text: `select id as tx_id, state, request_hash, refusal,
+                 exists (select 1 from heuristics h where h.tx_id = orders.id) as heuristic
+               from orders where id = any($1::uuid[]) order by id for no key update`,
         values: [txIds],
       });
       return new Map(rows.map((row) => [row.tx_id, toVoteRecord(row)]));
@@ -130,9 +133,7 @@ function orders(db: Database): ParticipantStore<OrderRequest, Queryable> {
     async abort(txIds) {
       const { rows } = await db.query<{ tx_id: TxId }>({
         name: "abort-orders",
-        text: `
-          update orders set state = 'aborted' where id = any($1::uuid[]) and state = $2
-          returning id as tx_id`,
+        text: ABORT,
         values: [txIds, "prepared"],
       });
       return txIdSet(rows);
@@ -158,12 +159,30 @@ function orders(db: Database): ParticipantStore<OrderRequest, Queryable> {
       });
       return rows.map((row) => row.tx_id);
     },
+
+    raiseSeal: (upTo) => raiseSeal(db, upTo, "select 1 from orders where state = 'prepared' and id <= $1"),
+
+    // Orders and their keys stay. The condition is that of the index orders_to_nobody, word for word.
+    async prune(watermark, limit) {
+      const { rowCount } = await db.query({
+        name: "prune-orders",
+        text: `
+          delete from orders where id = any (array(
+            select o.id from orders o where o.id <= $1 and o.state = 'aborted' and not o.answered_pending
+            order by o.id limit $2 for update skip locked))`,
+        values: [watermark, limit],
+      });
+      return rowCount ?? 0;
+    },
   };
 }
 
+export const ABORT = `
+  update orders set state = 'aborted' where id = any($1::uuid[]) and state = $2 returning id as tx_id`;
+
 // The event is a row of the same transaction: there is one exactly if the order is confirmed. (The state is a parameter
 // because as a literal it would let the planner read the whole index on it.)
-const COMMIT = `
+export const COMMIT = `
   with confirmed as (
     update orders set state = 'committed' where id = any($1::uuid[]) and state = $2
     returning id, user_id, total, currency, lines

@@ -9,11 +9,13 @@ import { ShopError } from "../../lib/errors.ts";
 import { isId } from "../../lib/ids.ts";
 import type { Money } from "../../lib/money.ts";
 import { databaseMixin } from "../../mixins/database.mixin.ts";
+import { operatedMixin } from "../../mixins/operated.mixin.ts";
 import { outboxMixin } from "../../mixins/outbox.mixin.ts";
 import { participantMixin, type Votes } from "../../mixins/participant.mixin.ts";
 import type { Quote } from "../product/api.ts";
 import type { Order, PaymentStatus } from "./api.ts";
 import { GET_OPENAPI, LIST_OPENAPI, PLACE_OPENAPI } from "./openapi.ts";
+import { operatedOrders } from "./order.operated.ts";
 import { orderParticipant } from "./order.participant.ts";
 import { findByKey, findOrder, listOrders, markAnsweredPending } from "./order.repository.ts";
 import { ITEMS, MONEY, mergeItems, type OrderRow, toOrder } from "./order.ts";
@@ -47,6 +49,7 @@ const service: ServiceSchema = {
   name: "order",
   mixins: [
     outboxMixin("notification.receive"),
+    operatedMixin(operatedOrders),
     participantMixin(({ db }) => orderParticipant(db) as Votes),
     databaseMixin("order", new URL("./migrations/", import.meta.url)),
   ],

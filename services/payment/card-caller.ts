@@ -18,6 +18,7 @@ import {
   findDebts,
   findOwed,
   type Intent,
+  type Owed,
   recordAnswers,
 } from "./payment.repository.ts";
 
@@ -75,11 +76,8 @@ export class CardCaller {
       name: "card-debts",
       capacity: Number.POSITIVE_INFINITY,
       inFlightMax: 2,
-      behaviour: async (batch: { txId: TxId }[]) => {
-        await clearDebts(
-          db,
-          batch.map(({ txId }) => txId),
-        );
+      behaviour: async (batch: Owed[]) => {
+        await clearDebts(db, batch);
         return batch.map(() => true);
       },
     });
@@ -211,7 +209,7 @@ export class CardCaller {
     // A void must not overtake the authorization it lets go of.
     await this.#authorizing.get(txId)?.reply;
     if (!(await this.#call(txId, debt))) return false;
-    return this.#payments.ask({ txId }).catch((err) => {
+    return this.#payments.ask({ txId, debt }).catch((err) => {
       this.#alarm(`a paid debt could not be cleared; it is paid again: ${(err as Error).message}`, { txId });
       return false;
     });

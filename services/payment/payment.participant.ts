@@ -8,7 +8,7 @@ import type { DecisionReply, PrepareEntry, PrepareReply, TxId } from "../../acto
 import { EXPIRED, onPrepare } from "../../actors/protocol/participant.ts";
 import type { Database, Queryable } from "../../mixins/database.mixin.ts";
 import type { Votes } from "../../mixins/participant.mixin.ts";
-import { isRival, readSeal, toVoteRecord, txIdSet, type VoteRow } from "../../mixins/vote-rows.ts";
+import { isRival, raiseSeal, readSeal, toVoteRecord, txIdSet, type VoteRow } from "../../mixins/vote-rows.ts";
 import type { PaymentRequest } from "./api.ts";
 import type { CardCaller } from "./card-caller.ts";
 import { findIntents, findPrepared, type Intent, recordIntents, settle } from "./payment.repository.ts";
@@ -91,6 +91,8 @@ export function paymentParticipant(db: Database, cards: CardCaller): Votes {
     commit,
     abort,
     inDoubt: (limit) => settlement.inDoubt(limit),
+    raiseSeal: (upTo) => settlement.raiseSeal(upTo),
+    prune: (watermark, limit) => settlement.prune(watermark, limit),
   };
 }
 
@@ -117,7 +119,8 @@ function votes(db: Database): VoteStore<Queryable> {
     async find(tx, txIds) {
       const { rows } = await tx.query<Omit<VoteRow, "state"> & { state: string }>({
         name: "find-payment-votes",
-        text: `select tx_id, case state when 'authorizing' then 'examining' else state end as state, request_hash, refusal
+        text: `select tx_id, case state when 'authorizing' then 'examining' else state end as state, request_hash, refusal,
+                 exists (select 1 from heuristics h where h.tx_id = payments.tx_id) as heuristic
                from payments where tx_id = any($1::uuid[]) order by tx_id`,
         values: [txIds],
       });
@@ -143,6 +146,28 @@ function votes(db: Database): VoteStore<Queryable> {
         values: [limit],
       });
       return rows.map((row) => row.tx_id);
+    },
+
+    // A debt counts as doubt: it is found, and paid, by the row.
+    raiseSeal: (upTo) =>
+      raiseSeal(
+        db,
+        upTo,
+        `select 1 from payments
+         where (state in ('authorizing', 'prepared') or debt is not null) and tx_id <= $1`,
+      ),
+
+    // Captured payments stay. The condition is that of the index payments_void, word for word.
+    async prune(watermark, limit) {
+      const { rowCount } = await db.query({
+        name: "prune-payments",
+        text: `
+          delete from payments where tx_id = any (array(
+            select p.tx_id from payments p where p.tx_id <= $1 and p.state = 'aborted' and p.debt is null
+            order by p.tx_id limit $2 for update skip locked))`,
+        values: [watermark, limit],
+      });
+      return rowCount ?? 0;
     },
   };
 }

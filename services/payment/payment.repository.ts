@@ -107,16 +107,24 @@ export async function settle(
   return txIdSet(rows);
 }
 
-export async function clearDebts(db: Queryable, txIds: TxId[]): Promise<void> {
+export interface Owed {
+  txId: TxId;
+  debt: Debt;
+}
+
+/** Clears what is paid, and only that: an operator may have turned a capture into a void meanwhile. */
+export async function clearDebts(db: Queryable, paid: Owed[]): Promise<void> {
   await db.query({
     name: "clear-debts",
     text: `
-      update payments set debt = null where tx_id = any($1::uuid[]) and debt is not null`,
-    values: [txIds],
+      update payments p set debt = null
+      from unnest($1::uuid[], $2::text[]) as d (tx_id, debt)
+      where p.tx_id = d.tx_id and p.debt = d.debt`,
+    values: [paid.map(({ txId }) => txId), paid.map(({ debt }) => debt)],
   });
 }
 
-export async function findDebts(db: Queryable, limit: number): Promise<{ txId: TxId; debt: Debt }[]> {
+export async function findDebts(db: Queryable, limit: number): Promise<Owed[]> {
   const { rows } = await db.query<{ tx_id: TxId; debt: Debt }>({
     name: "find-debts",
     text: "select tx_id, debt from payments where debt is not null order by tx_id limit $1",
@@ -126,7 +134,7 @@ export async function findDebts(db: Queryable, limit: number): Promise<{ txId: T
 }
 
 /** Which of these the gateway still owes us something for. */
-export async function findOwed(db: Queryable, txIds: TxId[]): Promise<{ txId: TxId; debt: Debt }[]> {
+export async function findOwed(db: Queryable, txIds: TxId[]): Promise<Owed[]> {
   const { rows } = await db.query<{ tx_id: TxId; debt: Debt | null }>({
     name: "find-owed",
     text: "select tx_id, debt from payments where tx_id = any($1::uuid[])",

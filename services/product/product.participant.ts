@@ -5,7 +5,7 @@
 import { Participant, type ParticipantStore } from "../../actors/participant.ts";
 import type { PrepareEntry, Refusal, TxId } from "../../actors/protocol/messages.ts";
 import type { Database, Queryable } from "../../mixins/database.mixin.ts";
-import { isRival, readSeal, toVoteRecord, txIdSet, type VoteRow } from "../../mixins/vote-rows.ts";
+import { isRival, raiseSeal, readSeal, toVoteRecord, txIdSet, type VoteRow } from "../../mixins/vote-rows.ts";
 import type { ReservationRequest } from "./api.ts";
 import { allocate, type StockRow } from "./product.ts";
 
@@ -77,8 +77,9 @@ function reservations(db: Database): ParticipantStore<ReservationRequest, Querya
     async find(tx, txIds) {
       const { rows } = await tx.query<VoteRow>({
         name: "find-reservations",
-        text: `select tx_id, state, request_hash, refusal from reservations
-               where tx_id = any($1::uuid[]) order by tx_id for no key update`,
+        text: `select tx_id, state, request_hash, refusal,
+                 exists (select 1 from heuristics h where h.tx_id = reservations.tx_id) as heuristic
+               from reservations where tx_id = any($1::uuid[]) order by tx_id for no key update`,
         values: [txIds],
       });
       return new Map(rows.map((row) => [row.tx_id, toVoteRecord(row)]));
@@ -166,6 +167,18 @@ function reservations(db: Database): ParticipantStore<ReservationRequest, Querya
       });
       return rows.map((row) => row.tx_id);
     },
+
+    raiseSeal: (upTo) =>
+      raiseSeal(db, upTo, "select 1 from reservations where state = 'prepared' and tx_id <= $1"),
+
+    async prune(watermark, limit) {
+      const { rows } = await db.query<{ gone: number }>({
+        name: "prune-reservations",
+        text: PRUNE,
+        values: [watermark, limit],
+      });
+      return rows[0]?.gone as number;
+    },
   };
 }
 
@@ -218,12 +231,12 @@ const RESERVE = `
   select fits from verdict`;
 
 // The units are off `available` since the reservation, so a sale changes the vote and nothing else.
-const COMMIT = `
+export const COMMIT = `
   update reservations set state = 'committed' where tx_id = any($1::uuid[]) and state = $2 returning tx_id`;
 
 // The votes are changed first (an index scan over sorted txIds, so in key order), then the products are locked in key
 // order and changed.
-const ABORT = `
+export const ABORT = `
   with released as (
     update reservations set state = 'aborted' where tx_id = any($1::uuid[]) and state = $2
     returning tx_id, product_ids, quantities
@@ -238,3 +251,23 @@ const ABORT = `
   ),
   moved as (update products p set available = p.available + s.quantity from stock s where p.id = s.id)
   select tx_id from released`;
+
+// What a sale explains of the stock outlives its row, as a sum. Both are locked in key order; whoever prunes at the same
+// time takes other rows.
+const PRUNE = `
+  with gone as (
+    delete from reservations where tx_id = any (array(
+      select r.tx_id from reservations r where r.tx_id <= $1 and r.state <> 'prepared'
+      order by r.tx_id limit $2 for update skip locked))
+    returning state, product_ids, quantities
+  ),
+  sold as (
+    insert into sold_stock (product_id, quantity)
+    select u.product_id, sum(u.quantity)
+    from gone, unnest(gone.product_ids, gone.quantities) as u (product_id, quantity)
+    where gone.state = 'committed'
+    group by u.product_id
+    order by u.product_id
+    on conflict (product_id) do update set quantity = sold_stock.quantity + excluded.quantity
+  )
+  select count(*)::int as gone from gone`;

@@ -7,10 +7,12 @@ import { ShopError } from "../../lib/errors.ts";
 import { newId } from "../../lib/ids.ts";
 import type { Money } from "../../lib/money.ts";
 import { databaseMixin, sqlState } from "../../mixins/database.mixin.ts";
+import { operatedMixin } from "../../mixins/operated.mixin.ts";
 import { participantMixin, type Votes } from "../../mixins/participant.mixin.ts";
 import type { Product, Quote, QuoteParams } from "./api.ts";
 import { DEMO_PRODUCTS } from "./demo.ts";
 import { PRODUCT_SCHEMAS, productResponse } from "./openapi.ts";
+import { operatedReservations } from "./product.operated.ts";
 import { productParticipant } from "./product.participant.ts";
 import {
   adjustStock,
@@ -86,6 +88,7 @@ const toFields = ({ price, ...rest }: WriteParams): ProductFields => ({
 const service: ServiceSchema = {
   name: "product",
   mixins: [
+    operatedMixin(operatedReservations),
     participantMixin(({ db }) => productParticipant(db) as Votes),
     databaseMixin("product", new URL("./migrations/", import.meta.url)),
   ],

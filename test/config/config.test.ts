@@ -39,9 +39,10 @@ describe("the configuration", () => {
         BCRYPT_COST: "3",
         MAILBOX_CAPACITY: "0",
         BATCH_MAX: "2.5",
+        DECISION_RETENTION_HOURS: "-1",
         TRANSPORTER: "redis://host:6379",
       });
-    expect(load).toThrow(/12 fault\(s\)/);
+    expect(load).toThrow(/13 fault\(s\)/);
     for (const fault of [
       /PORT=80000/,
       /SERVICES names cart/,
@@ -54,6 +55,7 @@ describe("the configuration", () => {
       /BCRYPT_COST=3/,
       /MAILBOX_CAPACITY=0/,
       /BATCH_MAX=2\.5/,
+      /DECISION_RETENTION_HOURS=-1/,
       /TRANSPORTER: /,
     ])
       expect(load).toThrow(fault);

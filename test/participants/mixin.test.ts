@@ -23,6 +23,8 @@ async function start(votes: Partial<Votes>) {
         commit: async (txIds) => txIds.map(() => "done"),
         abort: async (txIds) => txIds.map(() => "done"),
         inDoubt: async () => [],
+        raiseSeal: async (upTo) => upTo,
+        prune: async () => 0,
         ...votes,
       })),
     ],

@@ -1,6 +1,7 @@
 /** Order as the conformance suite sees it: every request has a user and a key of its own, one key is taken. */
 import { newId } from "../../lib/ids.ts";
 import type { Votes } from "../../mixins/participant.mixin.ts";
+import { operatedOrders } from "../../services/order/order.operated.ts";
 import { orderParticipant } from "../../services/order/order.participant.ts";
 import type { OrderRequest } from "../../services/order/order.ts";
 import type { Subject } from "./subject.ts";
@@ -21,6 +22,8 @@ export const order: Subject = {
   name: "order",
   table: "orders",
   key: "id",
+  keepsCommitted: true,
+  operated: operatedOrders,
   async makeWorld(db) {
     const taken = { userId: newId(), idempotencyKey: "taken" };
     await db.query({

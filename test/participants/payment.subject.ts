@@ -2,6 +2,7 @@
 import { newId } from "../../lib/ids.ts";
 import type { PaymentRequest } from "../../services/payment/api.ts";
 import { CardCaller } from "../../services/payment/card-caller.ts";
+import { operatedPayments } from "../../services/payment/payment.operated.ts";
 import { paymentParticipant } from "../../services/payment/payment.participant.ts";
 import { ScriptedGateway } from "../support/card-gateway.ts";
 import type { ParticipantFactory } from "../support/replica.ts";
@@ -26,6 +27,8 @@ export const payment: Subject = {
   name: "payment",
   table: "payments",
   key: "tx_id",
+  keepsCommitted: true,
+  operated: operatedPayments,
   async makeWorld() {
     const gateway = new ScriptedGateway();
     return {

@@ -3,6 +3,7 @@ import { newId } from "../../lib/ids.ts";
 import type { Database } from "../../mixins/database.mixin.ts";
 import type { Votes } from "../../mixins/participant.mixin.ts";
 import type { ReservationRequest } from "../../services/product/api.ts";
+import { operatedReservations } from "../../services/product/product.operated.ts";
 import { productParticipant } from "../../services/product/product.participant.ts";
 import { insertProducts } from "../../services/product/product.repository.ts";
 import type { Subject } from "./subject.ts";
@@ -35,6 +36,8 @@ export const product: Subject = {
   name: "product",
   table: "reservations",
   key: "tx_id",
+  keepsCommitted: false,
+  operated: operatedReservations,
   async makeWorld(db) {
     const ids = (await addProducts(db, 2, STOCK)) as [string, string];
     let turn = 0;

@@ -4,6 +4,7 @@ import type { TxId } from "../../actors/protocol/messages.ts";
 import type { DatabaseName } from "../../config/index.ts";
 import type { Database } from "../../mixins/database.mixin.ts";
 import { openDatabase } from "../../mixins/database.mixin.ts";
+import type { OperatedVotes } from "../../mixins/operated.mixin.ts";
 import { cloneDatabases, type TestDatabases } from "../harness/databases.ts";
 import { openReplica, type ParticipantFactory, type Replica } from "../support/replica.ts";
 import { until } from "../support/until.ts";
@@ -27,6 +28,9 @@ export interface Subject {
   name: DatabaseName;
   table: string;
   key: string;
+  /** True where a committed vote is domain data, which pruning leaves alone. */
+  keepsCommitted: boolean;
+  operated: OperatedVotes;
   makeWorld(db: Database): Promise<World>;
 }
 
@@ -56,7 +60,7 @@ export class Bench {
   }
 
   async replica(): Promise<Replica> {
-    const replica = await openReplica(this.url, this.world.factory);
+    const replica = await openReplica(this.url, this.world.factory, this.subject.operated);
     this.#replicas.push(replica);
     return replica;
   }
@@ -83,6 +87,15 @@ export class Bench {
       values: [txIds],
     });
     return new Map(rows.map((row) => [row.tx_id, row.state]));
+  }
+
+  /** Counts of rows, per state. */
+  async counts(): Promise<Record<string, number>> {
+    const { table } = this.subject;
+    const { rows } = await this.db.query<{ state: string; n: number }>({
+      text: `select state, count(*)::int as n from ${table} group by state`,
+    });
+    return Object.fromEntries(rows.map(({ state, n }) => [state, n]));
   }
 
   /** Every row of every table, as text, once nothing is owed: equal before and after means that nothing changed. */

@@ -1,7 +1,6 @@
 /** Each invariant is seen to fail when a row is tampered with, and to hold otherwise. */
 import { randomUUID } from "node:crypto";
 import { afterAll, beforeAll, describe, expect, test } from "@jest/globals";
-import pg from "pg";
 import type { DatabaseName } from "../../config/index.ts";
 import { newId } from "../../lib/ids.ts";
 import { type AuditOptions, audit } from "../../scripts/audit/audit.ts";
@@ -10,6 +9,7 @@ import type { Order } from "../../services/order/api.ts";
 import type { Product } from "../../services/product/api.ts";
 import { cloneDatabases, type TestDatabases } from "../harness/databases.ts";
 import { startTestShop, type TestShop } from "../harness/shop.ts";
+import { auditTampered, query, type Tampering } from "../support/tampering.ts";
 import { until } from "../support/until.ts";
 
 const user = { id: newId(), roles: ["user", "admin"] };
@@ -49,38 +49,13 @@ const untilPublished = () =>
     return row?.left === 0 && (await audit(databases.urls)).inDoubt === 0;
   });
 
-async function run(name: DatabaseName, sql: string): Promise<Record<string, unknown>[]> {
-  const client = new pg.Client({ connectionString: databases.urlOf(name) });
-  await client.connect();
-  try {
-    const result = await client.query(sql);
-    return result.rows;
-  } finally {
-    await client.end();
-  }
-}
-
-interface Tampering {
-  in: DatabaseName;
-  table: string;
-  /** `ORDER` stands for the id of the first order. */
-  sql: string;
-}
-
-/** Audits with one table changed, and puts the table back. */
-async function auditWith(tampering: Tampering, options: AuditOptions = {}) {
-  const { in: name, table, sql } = tampering;
-  await run(name, `create table kept as select * from ${table}`);
-  try {
-    await run(name, sql.replaceAll("ORDER", `'${orders[0]?.id}'`));
-    return await audit(databases.urls, { settleMs: 0, ...options });
-  } finally {
-    await run(
-      name,
-      `truncate ${table}; insert into ${table} overriding system value select * from kept; drop table kept`,
-    );
-  }
-}
+const run = (name: DatabaseName, sql: string) => query(databases, name, sql);
+const auditWith = (tampering: Tampering, options?: AuditOptions) =>
+  auditTampered(
+    databases,
+    { ...tampering, sql: tampering.sql.replaceAll("ORDER", `'${orders[0]?.id}'`) },
+    options,
+  );
 
 /** The violated invariant, its first violation, and nothing else violated. */
 async function violated(id: string, tampering: Tampering): Promise<string> {

@@ -8,23 +8,26 @@ import type {
   PrepareReply,
   TxId,
 } from "../../actors/protocol/messages.ts";
-import type { ParticipantPort, RegisterPort } from "../../actors/transaction-manager/ports.ts";
+import type { ParticipantPort, RegisterPort, RunOptions } from "../../actors/transaction-manager/ports.ts";
 import { register } from "../../actors/transaction-manager/register.ts";
-import { type RunOptions, TransactionManager } from "../../actors/transaction-manager/transaction-manager.ts";
+import { TransactionManager } from "../../actors/transaction-manager/transaction-manager.ts";
 import { newId } from "../../lib/ids.ts";
 import { type Database, openDatabase } from "../../mixins/database.mixin.ts";
 import { cloneDatabases, type TestDatabases } from "../harness/databases.ts";
 
 export const RUN: RunOptions = { prepareMs: 3_000, answerMs: 5_000, durableAt: ["order"] };
 
+type Phase = "prepare" | "commit" | "abort";
+
 /** Remembers votes like a real participant. Set `prepare`, `commit` or `abort` to step in front of it. */
 export class MemoryParticipant {
   readonly states = new Map<TxId, "prepared" | "committed" | "aborted">();
-  readonly asked: { phase: "prepare" | "commit" | "abort"; txIds: TxId[] }[] = [];
+  readonly asked: { phase: Phase; txIds: TxId[] }[] = [];
   /** How often a commit had an effect, per transaction. */
   readonly effects = new Map<TxId, number>();
+  seal: TxId = "";
   vote: (entry: PrepareEntry) => PrepareReply | Promise<PrepareReply> = () => ({ kind: "yes" });
-  before: (phase: "prepare" | "commit" | "abort", txIds: TxId[]) => void | Promise<void> = () => undefined;
+  before: (phase: Phase | "raiseSeal" | "prune", txIds: TxId[]) => void | Promise<void> = () => undefined;
 
   async prepare(entries: PrepareEntry[]): Promise<PrepareReply[]> {
     const txIds = entries.map((entry) => entry.txId);
@@ -35,7 +38,9 @@ export class MemoryParticipant {
         const state = this.states.get(entry.txId);
         if (state === "aborted") return { kind: "no", reason: "aborted" };
         if (state) return { kind: "yes" };
+        if (entry.txId <= this.seal) return { kind: "forgotten" };
         const reply = await this.vote(entry);
+        if (entry.txId <= this.seal) return { kind: "forgotten" };
         if (reply.kind === "yes" && !this.states.has(entry.txId)) this.states.set(entry.txId, "prepared");
         if (reply.kind === "no") this.states.set(entry.txId, "aborted");
         return reply;
@@ -49,7 +54,7 @@ export class MemoryParticipant {
     return txIds.map((txId) => {
       const state = this.states.get(txId);
       if (state === "aborted") return "contradiction";
-      if (!state) return "unknown";
+      if (!state) return txId <= this.seal ? "forgotten" : "unknown";
       if (state === "prepared") this.effects.set(txId, (this.effects.get(txId) ?? 0) + 1);
       this.states.set(txId, "committed");
       return "done";
@@ -61,12 +66,27 @@ export class MemoryParticipant {
     await this.before("abort", txIds);
     return txIds.map((txId) => {
       if (this.states.get(txId) === "committed") return "contradiction";
+      if (!this.states.has(txId) && txId <= this.seal) return "forgotten";
       this.states.set(txId, "aborted");
       return "done";
     });
   }
 
-  times(phase: "prepare" | "commit" | "abort"): number {
+  async raiseSeal(upTo: TxId): Promise<TxId> {
+    await this.before("raiseSeal", [upTo]);
+    const isInDoubt = [...this.states].some(([txId, state]) => state === "prepared" && txId <= upTo);
+    if (upTo > this.seal && !isInDoubt) this.seal = upTo;
+    return this.seal;
+  }
+
+  async prune(watermark: TxId): Promise<number> {
+    await this.before("prune", [watermark]);
+    const gone = [...this.states.keys()].filter((txId) => txId <= watermark);
+    for (const txId of gone) this.states.delete(txId);
+    return gone.length;
+  }
+
+  times(phase: Phase): number {
     return this.asked.filter((message) => message.phase === phase).length;
   }
 }
@@ -75,7 +95,7 @@ export interface ManagerParts {
   /** Stands in front of the real register. */
   register?: (real: RegisterPort) => RegisterPort;
   participants?: Record<string, MemoryParticipant>;
-  mint?: () => TxId;
+  mint?: (floor: TxId) => TxId;
   capacity?: number;
   batchMax?: number;
 }
@@ -117,6 +137,8 @@ export class ManagerBench {
       prepare: (name, entries) => of(name).prepare(entries),
       commit: (name, txIds) => of(name).commit(txIds),
       abort: (name, txIds) => of(name).abort(txIds),
+      raiseSeal: (name, upTo) => of(name).raiseSeal(upTo),
+      prune: (name, watermark) => of(name).prune(watermark),
     };
     const calls: string[] = [];
     const real = register(this.db);
@@ -125,6 +147,7 @@ export class ManagerBench {
     const alarms: { message: string; detail: object }[] = [];
     const manager = new TransactionManager({
       register: {
+        ...port2,
         decide: (proposals) => {
           calls.push("decide");
           return port2.decide(proposals);
@@ -133,8 +156,6 @@ export class ManagerBench {
           calls.push("read");
           return port2.read(txIds);
         },
-        acknowledge: (acknowledgements) => port2.acknowledge(acknowledgements),
-        unacknowledged: (ageMs, limit) => port2.unacknowledged(ageMs, limit),
       },
       participants: port,
       mailbox: <M, R>(options: MailboxOptions<M, R>) => {
@@ -148,7 +169,7 @@ export class ManagerBench {
       ...(parts.batchMax === undefined ? {} : { batchMax: parts.batchMax }),
     });
     this.#managers.push(manager);
-    return { manager, participants, of, calls, alarms, mailboxes, register: real };
+    return { manager, participants, of, calls, alarms, mailboxes, port, register: real };
   }
 
   async stored(txId: TxId): Promise<Outcome | undefined> {

@@ -11,6 +11,7 @@ import type {
 import { requestHash } from "../../actors/protocol/request-hash.ts";
 import { newId } from "../../lib/ids.ts";
 import { type Database, openDatabase, sqlState } from "../../mixins/database.mixin.ts";
+import { type OperatedVotes, operatedMixin } from "../../mixins/operated.mixin.ts";
 import { participantMixin } from "../../mixins/participant.mixin.ts";
 import { until } from "./until.ts";
 
@@ -76,10 +77,18 @@ export interface Replica {
   vote(entry: PrepareEntry): Promise<PrepareReply>;
   commit(...txIds: TxId[]): Promise<DecisionReply[]>;
   abort(...txIds: TxId[]): Promise<DecisionReply[]>;
+  raiseSeal(upTo: TxId): Promise<TxId>;
+  prune(watermark: TxId, limit?: number): Promise<number>;
+  /** Calls one of its operators' actions. */
+  operate<Result>(action: string, params: object): Promise<Result>;
   stop(): Promise<void>;
 }
 
-export async function openReplica(url: string, factory: ParticipantFactory): Promise<Replica> {
+export async function openReplica(
+  url: string,
+  factory: ParticipantFactory,
+  operated?: OperatedVotes,
+): Promise<Replica> {
   const db = faulty(url);
   const broker = new ServiceBroker({ logger: false, skipProcessEventRegistration: true });
   const replica: Replica = {
@@ -103,6 +112,9 @@ export async function openReplica(url: string, factory: ParticipantFactory): Pro
     },
     commit: (...txIds) => broker.call("participant.commit", { txIds }),
     abort: (...txIds) => broker.call("participant.abort", { txIds }),
+    raiseSeal: (upTo) => broker.call("participant.raiseSeal", { upTo }),
+    prune: (watermark, limit = 1_000) => broker.call("participant.prune", { watermark, limit }),
+    operate: (action, params) => broker.call(`participant.${action}`, params),
     async stop() {
       await broker.stop();
       await db.close();
@@ -110,7 +122,7 @@ export async function openReplica(url: string, factory: ParticipantFactory): Pro
   };
   broker.createService({
     name: "participant",
-    mixins: [participantMixin(factory)],
+    mixins: [...(operated ? [operatedMixin(operated)] : []), participantMixin(factory)],
     created() {
       this.db = db;
     },

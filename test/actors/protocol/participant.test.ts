@@ -89,3 +89,17 @@ describe.each(Object.entries(TX_IDS))("a decision %s", (where, txId) => {
     expect(onAbort(record(state), txId, SEAL)).toEqual(abort);
   });
 });
+
+describe("a row that an operator made final", () => {
+  const forced = (state: VoteState): VoteRecord => ({ ...record(state), heuristic: true });
+
+  test("answers the opposite decision as what it is, and never as done", () => {
+    expect(onCommit(forced("aborted"), HIGH, SEAL)).toBe("heuristic");
+    expect(onAbort(forced("committed"), HIGH, SEAL)).toEqual({ do: "answer", reply: "heuristic" });
+  });
+
+  test("answers the same decision as done", () => {
+    expect(onCommit(forced("committed"), HIGH, SEAL)).toBe("done");
+    expect(onAbort(forced("aborted"), HIGH, SEAL)).toEqual({ do: "answer", reply: "done" });
+  });
+});

@@ -256,7 +256,7 @@ describe("an inquiry", () => {
     const held = gate();
     of("product").before = (phase) => (phase === "prepare" ? held.promise : undefined);
     const run = manager.run(REQUESTS, RUN);
-    await settled();
+    await until("product is asked", () => of("product").times("prepare") === 1);
     expect(await manager.outcome([{ txId, waitedMs: 1e9 }])).toEqual(["pending"]);
     held.open();
     expect(await run).toMatchObject({ outcome: "commit" });

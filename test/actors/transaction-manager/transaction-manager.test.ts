@@ -46,10 +46,10 @@ describe("commit", () => {
     }
     expect(result.outcome).toBe("abort");
     expect(of("order").times("commit") + of("product").times("commit")).toBe(0);
-    expect([...of("order").states.values(), ...of("product").states.values()]).toEqual([
-      "aborted",
-      "aborted",
-    ]);
+    // Where both have forgotten, a second txId is tried.
+    expect(new Set([...of("order").states.values(), ...of("product").states.values()])).toEqual(
+      new Set(["aborted"]),
+    );
     // A no that was seen needs no record; every other abort is written before it is believed.
     const isRefused = order.kind === "no" || product.kind === "no";
     expect(await bench.stored(result.txId)).toBe(isRefused ? undefined : "abort");
@@ -262,8 +262,9 @@ describe("a run answers in time", () => {
 
 describe("a full mailbox", () => {
   test("answers overloaded, and nothing is durable anywhere", async () => {
-    const before = await bench.decisions();
     const { manager, of } = bench.manager({ capacity: 1, batchMax: 1 });
+    await manager.run(REQUESTS, RUN); // enrols both
+    const before = await bench.decisions();
     const held = gate();
     for (const name of ["order", "product"])
       of(name).before = (phase) => (phase === "prepare" ? held.promise : undefined);
