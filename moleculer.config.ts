@@ -9,6 +9,8 @@ import { config } from "./config/index.ts";
 import { callMeasuresMiddleware } from "./mixins/call.measures.ts";
 import { NATS_TRANSPORTER } from "./mixins/nats.transporter.ts";
 import { nodeServerMiddleware } from "./mixins/node.server.ts";
+import { OTLP_EXPORTER } from "./mixins/otlp.exporter.ts";
+import { tagsOf, tracesMiddleware } from "./mixins/traces.ts";
 
 /**
  * Innermost first. Against the framework's own order: the cache stands inside hooks and validation, so a hit is
@@ -33,6 +35,8 @@ const WATCHED = [
   callMeasuresMiddleware,
   nodeServerMiddleware({ port: config.metricsPort ?? 0, expected: config.expectedServices }),
 ] as unknown as Middleware[];
+
+const TRACED = [tracesMiddleware] as unknown as Middleware[];
 
 /** Pino formats a first string with what follows and drops the rest; Moleculer logs (message, error | detail). */
 export function logMethod(this: unknown, args: unknown[], method: (...args: unknown[]) => void): void {
@@ -91,10 +95,23 @@ const options: BrokerOptions = {
   }),
 
   internalMiddlewares: false,
-  middlewares: config.metricsPort === undefined ? MIDDLEWARES : [...MIDDLEWARES, ...WATCHED],
+  middlewares: [
+    ...MIDDLEWARES,
+    ...(config.metricsPort === undefined ? [] : WATCHED),
+    ...(config.otlpEndpoint === undefined ? [] : TRACED),
+  ],
   // Ours instead: mixins/measures.ts, call.measures.ts.
   metrics: false,
-  tracing: false,
+  tracing: config.otlpEndpoint !== undefined && {
+    enabled: true,
+    exporter: {
+      type: OTLP_EXPORTER,
+      options: { endpoint: config.otlpEndpoint, namespace: config.namespace } as object,
+    },
+    sampling: { rate: config.tracesRatio },
+    // The framework would send all params along.
+    tags: { action: tagsOf as never },
+  },
   hotReload: false,
   // scripts/start.ts handles signals: the database outlives the broker.
   skipProcessEventRegistration: true,

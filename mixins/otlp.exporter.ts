@@ -69,11 +69,14 @@ export class OtlpExporter extends TracerExporters.Base {
       });
       await answer.arrayBuffer();
       if (!answer.ok) throw new Error(`${answer.status} ${answer.statusText}`);
-      if (this.#dropped > 0) this.logger.warn(`${this.#dropped} spans were dropped while the collector was away`);
+      if (this.#dropped > 0)
+        this.logger.warn(`${this.#dropped} spans were dropped while the collector was away`);
       this.#dropped = 0;
     } catch (err) {
       if (this.#dropped === 0)
-        this.logger.warn(`${this.#options.endpoint} does not take spans, they are dropped: ${(err as Error).message}`);
+        this.logger.warn(
+          `${this.#options.endpoint} does not take spans, they are dropped: ${(err as Error).message}`,
+        );
       this.#dropped += spans.length;
     }
   }
@@ -107,12 +110,15 @@ function toOtlp(span: Span): object {
     traceId: toTraceId(span.traceID as string),
     spanId: toSpanId(span.id),
     ...(span.parentID ? { parentSpanId: toSpanId(span.parentID) } : {}),
-    name: span.name,
+    // Moleculer's own are named "action 'order.place'".
+    name: span.name.replace(/^action '(.+)'$/, "$1"),
     kind: KIND[kind],
     startTimeUnixNano: nanoseconds(span.startTime as number),
     endTimeUnixNano: nanoseconds(span.finishTime as number),
     attributes: attributesOf(attributes),
-    status: span.error ? { code: STATUS.error, message: String(type ?? code ?? "error") } : { code: STATUS.unset },
+    status: span.error
+      ? { code: STATUS.error, message: String(type ?? code ?? "error") }
+      : { code: STATUS.unset },
   };
 }
 

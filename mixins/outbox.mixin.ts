@@ -6,6 +6,7 @@
 import type { ServiceSchema } from "moleculer";
 import type { Database } from "./database.mixin.ts";
 import { measure, type Reading } from "./measures.ts";
+import { tracesOf } from "./traces.ts";
 
 /** Paced, so that mail never competes with checkouts for the disk: at most 250 events every quarter second. */
 const INTERVAL_MS = 250;
@@ -18,6 +19,12 @@ export interface OutboxEvent {
   key: string;
   payload: Record<string, unknown>;
   time: string;
+}
+
+interface OutboxRow extends Omit<OutboxEvent, "time"> {
+  sequence: number;
+  created_at: Date;
+  trace: string | null;
 }
 
 /** `receiver`: the action that takes `{ events }` and resolves when they are durable there. Needs `this.supervisor`. */
@@ -34,9 +41,9 @@ export function outboxMixin(receiver: string): Partial<ServiceSchema> {
     methods: {
       async relay(): Promise<boolean> {
         const db: Database = this.db;
-        const { rows } = await db.query<Omit<OutboxEvent, "time"> & { sequence: number; created_at: Date }>({
+        const { rows } = await db.query<OutboxRow>({
           name: "outbox-unpublished",
-          text: `select sequence, id, type, version, key, payload, created_at from outbox
+          text: `select sequence, id, type, version, key, payload, created_at, trace from outbox
                  where published_at is null order by sequence limit $1`,
           values: [BATCH_MAX],
         });
@@ -49,13 +56,23 @@ export function outboxMixin(receiver: string): Partial<ServiceSchema> {
           payload,
           time: created_at.toISOString(),
         }));
-        await this.broker.call(receiver, { events });
+        await this.publish(events, rows);
         await db.query({
           name: "outbox-published",
           text: "update outbox set published_at = now() where sequence = any($1::bigint[])",
           values: [rows.map((row) => row.sequence)],
         });
         return false;
+      },
+
+      publish(events: OutboxEvent[], rows: OutboxRow[]): Promise<unknown> {
+        const traces = tracesOf(this.broker);
+        if (!traces) return this.broker.call(receiver, { events });
+        for (const { id, trace } of rows) traces.resume(this.name, id, trace);
+        const ids = rows.map(({ id }) => id);
+        return traces.batch("publish", this.name, ids, (options) =>
+          this.broker.call(receiver, { events }, options),
+        );
       },
     },
   };

@@ -5,6 +5,7 @@
  * set; everywhere else whoever asks gets undefined and does what it always did.
  */
 import { AsyncLocalStorage } from "node:async_hooks";
+import type { IncomingMessage, ServerResponse } from "node:http";
 import { LRUCache } from "lru-cache";
 import type { Context, Middleware, ServiceBroker, Span } from "moleculer";
 import { formatTraceparent, parseTraceparent, type TraceContext } from "../lib/traceparent.ts";
@@ -24,7 +25,7 @@ export const tracesOf = (broker: ServiceBroker): Traces | undefined => tracesByB
 
 export class Traces {
   readonly #broker: ServiceBroker;
-  /** By the id of what is under way: a transaction, an event. */
+  /** By who works on it (a manager and a participant may share a node) and the id of what it is: a transaction, an event. */
   readonly #contexts = new LRUCache<string, TraceContext>({ max: KEPT_MAX, ttl: KEPT_MS });
   readonly #current = new AsyncLocalStorage<TraceContext>();
 
@@ -40,21 +41,25 @@ export class Traces {
   }
 
   /** `id` begins here and now. Returns it. */
-  begin(id: string): string {
+  begin(service: string, id: string): string {
     const context = this.#current.getStore();
-    if (context) this.#contexts.set(id, context);
+    if (context) this.#contexts.set(keyOf(service, id), context);
     return id;
   }
 
-  traceparentOf(id: string): string | undefined {
-    const context = this.#contexts.get(id);
-    return context && formatTraceparent(context);
+  /** Of those that are traced, as JSON by id, for a row; null where none is. */
+  traceparentsOf(service: string, ids: readonly string[]): string | null {
+    const traceparents = ids.flatMap((id) => {
+      const context = this.#contexts.get(keyOf(service, id));
+      return context ? [[id, formatTraceparent(context)]] : [];
+    });
+    return traceparents.length > 0 ? JSON.stringify(Object.fromEntries(traceparents)) : null;
   }
 
-  /** From outside the process, such as a row: goes on with it. */
-  resume(id: string, traceparent: string | null | undefined): void {
+  /** Goes on with what a row remembers. */
+  resume(service: string, id: string, traceparent: string | null): void {
     const context = parseTraceparent(traceparent);
-    if (context?.sampled) this.#contexts.set(id, context);
+    if (context?.sampled) this.#contexts.set(keyOf(service, id), context);
   }
 
   /**
@@ -68,7 +73,7 @@ export class Traces {
     send: (options: object) => Promise<Result>,
   ): Promise<Result> {
     const spans = ids.flatMap((id) => {
-      const context = this.#contexts.get(id);
+      const context = this.#contexts.get(keyOf(service, id));
       return context ? [this.#start(id, name, service, context, "client", ids.length)] : [];
     });
     const traces = Object.fromEntries(spans.map(([id, span]) => [id, formatTraceparent(contextOf(span))]));
@@ -84,8 +89,9 @@ export class Traces {
       const context = parseTraceparent(traceparent);
       if (!context?.sampled) return [];
       const { name } = ctx.action as { name: string };
-      const [, span] = this.#start(id, name, ctx.service?.name ?? name, context, "server", entries.length);
-      this.#contexts.set(id, contextOf(span));
+      const service = ctx.service?.name ?? name;
+      const [, span] = this.#start(id, name, service, context, "server", entries.length);
+      this.#contexts.set(keyOf(service, id), contextOf(span));
       return [[id, span] as const];
     });
     return finishing(spans, () => handler(ctx));
@@ -109,6 +115,8 @@ export class Traces {
     return [id, span];
   }
 }
+
+const keyOf = (service: string, id: string): string => `${service} ${id}`;
 
 const contextOf = (span: Span): TraceContext => ({
   traceID: span.traceID as string,
@@ -140,20 +148,19 @@ export function tracesMiddleware(broker: ServiceBroker): Middleware {
   } as unknown as Middleware;
 }
 
-/** What a span says of a call: whom it reached how, and of a request what the access log would. */
+/** What a span says of a call. */
 export function tagsOf(ctx: Context): Record<string, unknown> {
   const isRemote = ctx.nodeID !== ctx.broker.nodeID;
-  const tags = { kind: isRemote ? "server" : "internal", "shop.caller": ctx.caller };
-  if (ctx.action?.name !== "api.rest") return tags;
-  const { req, res } = ctx.params as {
-    req: { method: string; url: string };
-    res: { statusCode: number; headersSent: boolean };
-  };
+  return { kind: isRemote ? "server" : "internal", "shop.caller": ctx.caller };
+}
+
+/** What a span says of a request: what an access log would, without the query. Asked before and after the answer. */
+export function requestTagsOf(ctx: Context): Record<string, unknown> {
+  const { req, res } = ctx.params as { req: IncomingMessage; res: ServerResponse };
   return {
-    ...tags,
     kind: "server",
     "http.request.method": req.method,
-    "url.path": req.url.split("?")[0],
+    "url.path": req.url?.split("?")[0],
     ...(res.headersSent ? { "http.response.status_code": res.statusCode } : {}),
   };
 }

@@ -150,8 +150,7 @@ const service: ServiceSchema = {
       decisions.decide = (proposals) =>
         traces.batch("decide", this.name, idsOf(proposals), () => decide(proposals));
     const participants: ParticipantPort = {
-      prepare: (name, entries) =>
-        tellOf<PrepareReply[]>(idsOf(entries), `${name}.prepare`, { entries }),
+      prepare: (name, entries) => tellOf<PrepareReply[]>(idsOf(entries), `${name}.prepare`, { entries }),
       commit: (name, txIds) => tellOf<DecisionReply[]>(txIds, `${name}.commit`, { txIds }),
       abort: (name, txIds) => tellOf<DecisionReply[]>(txIds, `${name}.abort`, { txIds }),
       raiseSeal: (name, upTo) => tell<TxId>(`${name}.raiseSeal`, { upTo }),
@@ -161,7 +160,7 @@ const service: ServiceSchema = {
       register: decisions,
       participants,
       mailbox: (options) => this.supervisor.mailbox(options),
-      mint: traces ? (floor) => traces.begin(newId(floor)) : newId,
+      mint: traces ? (floor) => traces.begin(this.name, newId(floor)) : newId,
       alarm: (message, detail) => this.logger.error(`needs an operator: ${message}`, detail),
       batchMax: config.batchMax,
       capacity: config.mailboxCapacity,

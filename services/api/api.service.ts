@@ -7,7 +7,9 @@ import type { IncomingMessage, ServerResponse } from "node:http";
 import type { Context, Service, ServiceSchema, ServiceSettingSchema } from "moleculer";
 import ApiGateway from "moleculer-web";
 import { config } from "../../config/index.ts";
+import { parseTraceparent } from "../../lib/traceparent.ts";
 import { READINESS, readiness } from "../../mixins/readiness.ts";
+import { requestTagsOf } from "../../mixins/traces.ts";
 import { clientAddressReader } from "./client-address.ts";
 import { docsAliases } from "./docs.ts";
 import { answerError, beginExchange, type Exchange } from "./exchange.ts";
@@ -68,6 +70,8 @@ const gateway: ServiceSchema<GatewaySettings> = {
   actions: {
     rest: {
       ...unguarded,
+      // moleculer-web would name spans by the whole URL, query included.
+      tracing: { spanName: (ctx) => `HTTP ${(ctx.params as Exchange).req.method}`, tags: requestTagsOf },
       async handler(ctx: Context<Exchange>) {
         try {
           await serve(this as never, ctx, ctx.params);
@@ -128,10 +132,16 @@ const gateway: ServiceSchema<GatewaySettings> = {
       });
       try {
         const rest = this.actions.rest as Service.ServiceAction;
-        await rest(exchange, { requestID: exchange.requestId, meta: exchange.meta });
+        await rest(exchange, { requestID: exchange.requestId, meta: exchange.meta, ...this.traceOf(req) });
       } catch (err) {
         answerError(exchange, err, this.logger);
       }
+    },
+
+    /** The caller's trace, to go on with it; nothing where there is none or nobody traces. */
+    traceOf(req: IncomingMessage) {
+      const parentSpan = this.isTraced && parseTraceparent(req.headers.traceparent);
+      return parentSpan ? { parentSpan } : undefined;
     },
 
     verify(token: string) {
@@ -168,6 +178,7 @@ const gateway: ServiceSchema<GatewaySettings> = {
   created() {
     this.clientAddressOf = clientAddressReader(this.settings.trustedProxies);
     this.verifier = new TokenVerifier({ fetchKeys: () => this.broker.call("auth.jwks") });
+    this.isTraced = this.broker.isTracingEnabled();
     this.knownOperations = [];
     this.areRoutesStale = true;
     // moleculer-web rebuilds half a second after a change. Rebuilding at the next request instead means that no
