@@ -8,7 +8,7 @@ import type { Rule } from "./rules.ts";
 type Any = any;
 
 /** For the migrations of starting nodes, an audit, operators, and what PostgreSQL keeps for superusers. */
-export const CONNECTIONS_SPARE = 30;
+const CONNECTIONS_SPARE = 30;
 
 export const CAPACITY_RULES: Readonly<Record<string, Rule>> = {
   "every container says what it needs and what it may take": (set) =>
@@ -51,14 +51,9 @@ export const CAPACITY_RULES: Readonly<Record<string, Rule>> = {
   ],
 
   "all connections fit the server": (set) => {
-    const limit = connectionsMax(set);
+    const { sum, limit, line } = connections(set);
     if (limit === undefined) return ["no server says its max_connections"];
-    const wanted = set.nodes.map((node) => [node, connectionsOf(set, node)] as const);
-    const sum = wanted.reduce((total, [, connections]) => total + connections, 0) + CONNECTIONS_SPARE;
-    const detail = wanted.map(([{ name }, connections]) => `${name} ${connections}`).join(" + ");
-    return sum > limit
-      ? [`${detail} + ${CONNECTIONS_SPARE} to spare = ${sum}, and max_connections is ${limit}`]
-      : [];
+    return sum > limit ? [line] : [];
   },
 
   "no consumer is without a partition": (set) =>
@@ -98,8 +93,17 @@ export const CAPACITY_RULES: Readonly<Record<string, Rule>> = {
   ],
 };
 
+/** What all nodes may hold at once, and what the server takes. */
+export function connections(set: ResourceSet): { sum: number; limit: number | undefined; line: string } {
+  const wanted = set.nodes.map((node) => [node.name, connectionsOf(set, node)] as const);
+  const sum = wanted.reduce((total, [, some]) => total + some, 0) + CONNECTIONS_SPARE;
+  const limit = connectionsMax(set);
+  const detail = wanted.map(([name, some]) => `${name} ${some}`).join(" + ");
+  return { sum, limit, line: `${detail} + ${CONNECTIONS_SPARE} to spare = ${sum} connections of ${limit}` };
+}
+
 /** Connections that a workload's pods may hold while it rolls over. */
-export function connectionsOf(set: ResourceSet, node: Workload): number {
+function connectionsOf(set: ResourceSet, node: Workload): number {
   const environment = set.environment(node, node.containers[0]);
   const services = environment.get("SERVICES")?.split(",") ?? [];
   const databases = DATABASES.filter((name) => services.includes(name)).length;
