@@ -59,8 +59,8 @@ const options: BrokerOptions = {
   nodeID: config.nodeId,
 
   // People read a terminal, programs read everything else.
-  logger: process.stdout.isTTY
-    ? { type: "Console", options: { formatter: "short", colors: true } }
+  logger: (config.logger ? config.logger === "console" : process.stdout.isTTY)
+    ? { type: "Console", options: { formatter: "short", colors: process.stdout.isTTY } }
     : { type: "Pino", options: { pino: { options: { base: null, hooks: { logMethod } } } } },
   logLevel: config.logLevel,
 

@@ -52,6 +52,8 @@ export const PARTICIPANTS = ["order", "product", "payment"] as const satisfies r
 
 const LOG_LEVELS = ["fatal", "error", "warn", "info", "debug", "trace"] as const;
 type LogLevel = (typeof LOG_LEVELS)[number];
+const LOGGERS = ["console", "pino"] as const;
+type Logger = (typeof LOGGERS)[number];
 
 export interface Config {
   readonly environment: string;
@@ -92,6 +94,8 @@ export interface Config {
   readonly namespace: string;
   readonly nodeId: string;
   readonly logLevel: LogLevel;
+  /** `console` for people, `pino` (JSON lines) for programs; undefined: by whether the output is a terminal. */
+  readonly logger: Logger | undefined;
 }
 
 type Environment = Readonly<Record<string, string | undefined>>;
@@ -170,6 +174,10 @@ export function loadConfig(env: Environment): Config {
   if (!(LOG_LEVELS as readonly string[]).includes(logLevel))
     faults.push(`LOGLEVEL=${logLevel}: expected one of ${LOG_LEVELS.join(", ")}`);
 
+  const logger = text("LOGGER");
+  if (logger !== undefined && !(LOGGERS as readonly string[]).includes(logger))
+    faults.push(`LOGGER=${logger}: expected one of ${LOGGERS.join(", ")}`);
+
   const adminEmail = text("ADMIN_EMAIL") ?? "admin@example.com";
   if (!adminEmail.includes("@")) faults.push(`ADMIN_EMAIL=${adminEmail}: expected an email address`);
   const adminPassword = env.ADMIN_PASSWORD === "" ? undefined : env.ADMIN_PASSWORD;
@@ -208,6 +216,7 @@ export function loadConfig(env: Environment): Config {
     namespace: text("NAMESPACE") ?? "shop",
     nodeId: text("NODEID") ?? `${hostname()}-${process.pid}-${Math.random().toString(36).slice(2, 6)}`,
     logLevel: logLevel as LogLevel,
+    logger: logger as Logger | undefined,
   };
 
   if (faults.length > 0)

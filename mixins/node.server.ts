@@ -69,9 +69,12 @@ export function nodeServerMiddleware({
         });
         await new Promise<void>((resolve, reject) => {
           server.once("error", reject);
-          server.listen(port, resolve);
+          // Exclusive, so that gateways that share their public port by node:cluster do not share this one.
+          server.listen({ port, exclusive: true }, resolve);
         });
-        ports.set(broker, (server.address() as AddressInfo).port);
+        const taken = (server.address() as AddressInfo).port;
+        ports.set(broker, taken);
+        broker.logger.info(`probes and metrics are on port ${taken}`);
       },
       async stopped() {
         eventLoop?.disable();
