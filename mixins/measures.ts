@@ -35,6 +35,10 @@ export const METRICS = {
   shop_transactions_total: ["counter", "Transactions that a manager here ran, by the outcome it answered"],
   shop_in_doubt_transactions: ["gauge", "Votes prepared for a second or more without a known outcome"],
   shop_in_doubt_oldest_seconds: ["gauge", "Age of the oldest of them, 0 where there is none"],
+  shop_heuristics_open_transactions: [
+    "gauge",
+    "Votes that an operator changed without the register, not closed yet",
+  ],
   shop_outbox_unpublished_events: [
     "gauge",
     "Events that nobody has been told of yet, 10,000 meaning that or more",

@@ -1,7 +1,7 @@
 /**
  * Makes a service a participant of the commit protocol: the actions `prepare`, `commit` and `abort` for batches,
- * `raiseSeal` and `prune` for the garbage rule, and the wiring of its voter to database, broker and log. Only transaction managers call the actions; they trust the
- * decision, whoever brings it.
+ * `raiseSeal` and `prune` for the garbage rule, and the wiring of its voter to database, broker and log. Only
+ * transaction managers call the actions; they trust the decision, whoever brings it.
  */
 import type { Context, ServiceSchema } from "moleculer";
 import type { DecisionReply, PrepareEntry, PrepareReply, TxId } from "../actors/protocol/messages.ts";
