@@ -11,18 +11,23 @@ const ROOT = fileURLToPath(new URL("../../", import.meta.url));
 const read = (file: string): string => readFileSync(path.join(ROOT, file), "utf8");
 const manifest = JSON.parse(read("package.json")) as Record<string, Record<string, string>>;
 
-/** What .dockerignore lets through: files and folders of the root. */
-const inImage = read(".dockerignore")
+const patterns = read(".dockerignore")
   .split("\n")
-  .filter((line) => line.startsWith("!"))
-  .map((line) => line.slice(1));
+  .filter((line) => line !== "" && !line.startsWith("#"));
+/** What .dockerignore lets through: files and folders of the root, and what it takes out of them again. */
+const letIn = patterns.filter((line) => line.startsWith("!")).map((line) => line.slice(1));
+const takenOut = patterns.filter((line) => !line.startsWith("!") && line !== "*");
+const isBelow = (file: string, entries: readonly string[]): boolean =>
+  entries.some((entry) => file === entry || file.startsWith(`${entry}/`));
+const isInImage = (file: string): boolean => isBelow(file, letIn) && !isBelow(file, takenOut);
 
 function sources(): string[] {
-  return inImage.flatMap((entry) => {
+  const found = letIn.flatMap((entry) => {
     const absolute = path.join(ROOT, entry);
     if (statSync(absolute).isFile()) return [entry];
     return readdirSync(absolute, { recursive: true, encoding: "utf8" }).map((name) => path.join(entry, name));
   });
+  return found.filter(isInImage);
 }
 
 /** Every import of every source that the image holds. */
@@ -44,8 +49,7 @@ test("everything that a source in the image imports is in the image too", () => 
   const missing = found.filter(({ file, target }) => {
     if (target.startsWith("node:")) return false;
     if (target.startsWith(".")) {
-      const resolved = path.join(path.dirname(file), target);
-      return !inImage.some((entry) => resolved === entry || resolved.startsWith(`${entry}/`));
+      return !isInImage(path.join(path.dirname(file), target));
     }
     const name = target
       .split("/")
