@@ -49,6 +49,9 @@ const service: ServiceSchema = {
     run: {
       // Never idempotent: a second run is a second transaction.
       visibility: "public",
+      retry: false,
+      // Its failures are those of participants, which have breakers of their own.
+      circuitBreaker: { enabled: false },
       params: { requests: "object", options: "object" },
       async handler(ctx: Context<{ requests: Requests; options: RunOptions }>): Promise<RunResult> {
         const run = (): Promise<RunResult> => this.manager.run(ctx.params.requests, ctx.params.options);

@@ -42,10 +42,14 @@ describe("the configuration", () => {
         BCRYPT_COST: "3",
         MAILBOX_CAPACITY: "0",
         BATCH_MAX: "2.5",
+        BALANCER: "best",
+        CACHER: "memcached://host",
+        IN_FLIGHT_MAX: "0",
+        RATE_LIMIT: "fast",
         DECISION_RETENTION_HOURS: "-1",
         TRANSPORTER: "redis://host:6379",
       });
-    expect(load).toThrow(/16 fault\(s\)/);
+    expect(load).toThrow(/20 fault\(s\)/);
     for (const fault of [
       /PORT=80000/,
       /METRICS_PORT=metrics/,
@@ -61,6 +65,10 @@ describe("the configuration", () => {
       /BCRYPT_COST=3/,
       /MAILBOX_CAPACITY=0/,
       /BATCH_MAX=2\.5/,
+      /BALANCER=best/,
+      /CACHER: /,
+      /IN_FLIGHT_MAX=0/,
+      /RATE_LIMIT=fast/,
       /DECISION_RETENTION_HOURS=-1/,
       /TRANSPORTER: /,
     ])
