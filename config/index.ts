@@ -80,6 +80,12 @@ export interface Config {
   readonly environment: string;
   /** TCP port of the REST gateway; 0 takes a free one. */
   readonly port: number;
+  /** TCP port of the node server (health, metrics); 0 takes a free one, undefined opens none. */
+  readonly metricsPort: number | undefined;
+  /** Where spans are sent, without /v1/traces; undefined: nothing is traced. */
+  readonly otlpEndpoint: string | undefined;
+  /** The part of traces that is kept, 0 to 1. */
+  readonly tracesRatio: number;
   /** Absolute path: embedded PostgreSQL and written mail. */
   readonly dataDir: string;
   /** `postgres://user:pass@host:port`, or undefined for the embedded server under dataDir. */
@@ -181,6 +187,11 @@ export function loadConfig(env: Environment): Config {
     faults.push(`${name}=${value}: expected http://host:port or https://host`);
     return undefined;
   };
+  const ratio = (name: string): number => {
+    const value = Number(text(name) ?? 1);
+    if (!(value >= 0 && value <= 1)) faults.push(`${name}=${text(name)}: expected a number from 0 to 1`);
+    return value;
+  };
 
   const transporter = natsUrls("TRANSPORTER");
   const serviceUrls = Object.fromEntries(
@@ -239,6 +250,9 @@ export function loadConfig(env: Environment): Config {
   const config: Config = {
     environment: text("NODE_ENV") ?? "development",
     port: integer("PORT", 3000, 0, 65_535),
+    metricsPort: text("METRICS_PORT") === undefined ? undefined : integer("METRICS_PORT", 3030, 0, 65_535),
+    otlpEndpoint: httpUrl("OTEL_EXPORTER_OTLP_ENDPOINT"),
+    tracesRatio: ratio("OTEL_TRACES_SAMPLER_ARG"),
     dataDir: path.resolve(text("DATA_DIR") ?? ".data"),
     databaseUrl: postgresUrl("DATABASE_URL"),
     databaseUrls: Object.freeze(

@@ -10,9 +10,11 @@ import type { Context, Service, ServiceSchema, ServiceSettingSchema } from "mole
 import ApiGateway from "moleculer-web";
 import { type Config, config } from "../../config/index.ts";
 import { ShopError } from "../../lib/errors.ts";
+import { parseTraceparent } from "../../lib/traceparent.ts";
 import { carrierTo, type Route } from "../../mixins/carrier.ts";
 import { READINESS, readiness } from "../../mixins/readiness.ts";
 import { SharedRedis } from "../../mixins/redis.ts";
+import { requestTagsOf } from "../../mixins/traces.ts";
 import type { ProductChanged } from "../product/api.ts";
 import { clientAddressReader } from "./client-address.ts";
 import { docsAliases } from "./docs.ts";
@@ -106,6 +108,8 @@ const gateway: ServiceSchema<GatewaySettings> = {
   actions: {
     rest: {
       ...unguarded,
+      // moleculer-web would name spans by the whole URL, query included.
+      tracing: { spanName: (ctx) => `HTTP ${(ctx.params as Exchange).req.method}`, tags: requestTagsOf },
       async handler(ctx: Context<Exchange>) {
         try {
           await serve(this as never, ctx, ctx.params);
@@ -170,10 +174,16 @@ const gateway: ServiceSchema<GatewaySettings> = {
       });
       try {
         const rest = this.actions.rest as Service.ServiceAction;
-        await rest(exchange, { requestID: exchange.requestId, meta: exchange.meta });
+        await rest(exchange, { requestID: exchange.requestId, meta: exchange.meta, ...this.traceOf(req) });
       } catch (err) {
         answerError(exchange, err, this.logger);
       }
+    },
+
+    /** The caller's trace, to go on with it; nothing where there is none or nobody traces. */
+    traceOf(req: IncomingMessage) {
+      const parentSpan = this.isTraced && parseTraceparent(req.headers.traceparent);
+      return parentSpan ? { parentSpan } : undefined;
     },
 
     verify(token: string) {
@@ -235,6 +245,7 @@ const gateway: ServiceSchema<GatewaySettings> = {
     this.clientAddressOf = clientAddressReader(this.settings.trustedProxies);
     this.auth = carrierTo("auth");
     this.verifier = new TokenVerifier({ fetchKeys: () => this.auth.call(this.broker, JWKS, {}) });
+    this.isTraced = this.broker.isTracingEnabled();
     const { inFlightMax, rateLimit, cacher } = this.settings;
     this.shedder = new LoadShedder({ inFlightMax });
     this.staleCopies = new StaleCopies();
