@@ -95,7 +95,7 @@ function isMadeByOthers(set: ResourceSet, name: string, namespace: string): bool
   if (!set.of("Namespace").some(({ metadata }) => metadata.name === namespace)) return false;
   const kafka = /^(.+)-kafka-bootstrap$/.exec(name)?.[1];
   if (kafka) return set.find("Kafka", namespace, kafka) !== undefined;
-  // The NATS chart's release: docs/deployment.md.
+  // The NATS chart's release: docs/operations.md.
   return name === "nats" && set.of("Kafka").length > 0;
 }
 

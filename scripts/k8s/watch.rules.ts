@@ -18,13 +18,13 @@ export const WATCH_RULES: Readonly<Record<string, Rule>> = {
     ),
 
   "an alert says how bad it is and what to do": (set) => {
-    const runbook = read("docs/alerts.md");
+    const runbook = read("docs/operations.md");
     return alerts(set).flatMap(({ alert, labels, annotations, expr }) => [
       ...(["critical", "warning"].includes(labels?.severity) ? [] : [`${alert} has no severity`]),
-      ...(annotations?.runbook_url?.endsWith(`docs/alerts.md#${alert.toLowerCase()}`)
+      ...(annotations?.runbook_url?.endsWith(`docs/operations.md#${alert.toLowerCase()}`)
         ? []
         : [`${alert} names no runbook`]),
-      ...(runbook.includes(`\n## ${alert}\n`) ? [] : [`docs/alerts.md has no section ${alert}`]),
+      ...(runbook.includes(`\n### ${alert}\n`) ? [] : [`docs/operations.md has no section ${alert}`]),
       ...(expr ? [] : [`${alert} asks nothing`]),
     ]);
   },

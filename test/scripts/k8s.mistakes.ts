@@ -223,7 +223,7 @@ export const MISTAKES: Record<
         alert: "ShopSlow",
         expr: "shop_node_ready > 1",
         labels: { severity: "warning" },
-        annotations: { runbook_url: "docs/alerts.md#shopslow" },
+        annotations: { runbook_url: "docs/operations.md#shopslow" },
       });
     },
   ],
