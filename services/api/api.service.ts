@@ -7,6 +7,7 @@ import type { IncomingMessage, ServerResponse } from "node:http";
 import type { Context, Service, ServiceSchema, ServiceSettingSchema } from "moleculer";
 import ApiGateway from "moleculer-web";
 import { config } from "../../config/index.ts";
+import { TokenVerifier } from "../../mixins/token-verifier.ts";
 import { clientAddressReader } from "./client-address.ts";
 import { docsAliases } from "./docs.ts";
 import { answerError, beginExchange, type Exchange } from "./exchange.ts";
@@ -15,7 +16,6 @@ import { openApiOf } from "./openapi.ts";
 import { operationsOf, Router } from "./router.ts";
 import { serve } from "./serve.ts";
 import { createGatewayServer, drain } from "./server.ts";
-import { TokenVerifier } from "./token-verifier.ts";
 
 /** Limits and breakers belong to the actions behind the gateway; around it they would close the whole shop. */
 const unguarded = {

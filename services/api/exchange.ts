@@ -1,9 +1,10 @@
 /** One request and its answer: what is known about it while it passes through, and the only way to answer it. */
 import type { IncomingMessage, ServerResponse } from "node:http";
 import type { Logger } from "moleculer";
+import type { Failed } from "../../lib/failure.ts";
 import type { AnswerMeta, CallerMeta } from "./api.ts";
 import { corsHeaders, requestIdOf, responseHeaders } from "./headers.ts";
-import { type Failed, problemOf } from "./problem.ts";
+import { problemOf } from "./problem.ts";
 
 export interface Exchange extends Failed {
   req: IncomingMessage;

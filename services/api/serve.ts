@@ -5,6 +5,7 @@
 import type { Context } from "moleculer";
 import { ShopError } from "../../lib/errors.ts";
 import { isId } from "../../lib/ids.ts";
+import type { Principal } from "../../mixins/token-verifier.ts";
 import { hasBody, readBody } from "./body.ts";
 import { answer, answerResult, type Exchange } from "./exchange.ts";
 import { bearerTokenOf, idempotencyKeyOf, preflightHeaders } from "./headers.ts";
@@ -12,7 +13,6 @@ import { accepts } from "./negotiation.ts";
 import { parseQuery } from "./query.ts";
 import type { Operation, Route, Router } from "./router.ts";
 import { URL_CHARS_MAX } from "./server.ts";
-import type { Principal } from "./token-verifier.ts";
 
 export interface Serving {
   router: Router;
