@@ -20,6 +20,8 @@ export function participantMixin(
     mixins: [actorsMixin],
     actions: {
       prepare: {
+        grpc: "shop.v1.Participant/Prepare",
+        auth: "participant",
         visibility: "public",
         params: { entries: { type: "array", min: 1 } },
         handler(ctx: Context<{ entries: PrepareEntry[] }>): Promise<PrepareReply[]> {
@@ -27,6 +29,8 @@ export function participantMixin(
         },
       },
       commit: {
+        grpc: "shop.v1.Participant/Commit",
+        auth: "participant",
         visibility: "public",
         params: { txIds: { type: "array", min: 1, items: "string" } },
         handler(ctx: Context<{ txIds: TxId[] }>): Promise<DecisionReply[]> {
@@ -34,6 +38,8 @@ export function participantMixin(
         },
       },
       abort: {
+        grpc: "shop.v1.Participant/Abort",
+        auth: "participant",
         visibility: "public",
         params: { txIds: { type: "array", min: 1, items: "string" } },
         handler(ctx: Context<{ txIds: TxId[] }>): Promise<DecisionReply[]> {
@@ -41,6 +47,8 @@ export function participantMixin(
         },
       },
       raiseSeal: {
+        grpc: "shop.v1.Participant/RaiseSeal",
+        auth: "participant",
         visibility: "public",
         idempotent: true,
         params: { upTo: "uuid" },
@@ -49,6 +57,8 @@ export function participantMixin(
         },
       },
       prune: {
+        grpc: "shop.v1.Participant/Prune",
+        auth: "participant",
         visibility: "public",
         params: { watermark: "uuid", limit: { type: "number", integer: true, min: 1 } },
         handler(ctx: Context<{ watermark: TxId; limit: number }>): Promise<number> {

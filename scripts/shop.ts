@@ -6,6 +6,7 @@
 import { readdirSync } from "node:fs";
 import { type BrokerOptions, ServiceBroker, type ServiceSchema } from "moleculer";
 import { config, expectedBy, type ServiceName } from "../config/index.ts";
+import { Grpc } from "../mixins/grpc.middleware.ts";
 import type { NatsTransporter } from "../mixins/nats.transporter.ts";
 import options from "../moleculer.config.ts";
 
@@ -21,7 +22,10 @@ export interface ShopOptions {
 /** Creates the broker and loads its services, started neither. Throws where a service has no file. */
 export async function createShop({ services = config.services, overrides = {} }: ShopOptions = {}) {
   const schemas = (await Promise.all(services.map(loadServices))).flat();
-  const broker = new ShopBroker({ ...options, ...overrides });
+  const grpc = new Grpc(config.grpcPort);
+  const middlewares = [grpc.middleware, ...(options.middlewares ?? [])];
+  const broker = new ShopBroker({ ...options, middlewares, ...overrides });
+  broker.grpc = grpc;
   broker.expected = expectedBy(services);
   for (const schema of schemas) broker.createService(schema);
   return broker;
@@ -34,6 +38,7 @@ export async function createShop({ services = config.services, overrides = {} }:
 export class ShopBroker extends ServiceBroker {
   /** Called with what makes going on impossible, after the start. Without it, the error is thrown. */
   onFatal: ((fault: Error) => void) | undefined;
+  grpc: Grpc | undefined;
   /** Services that this node hosts or calls. */
   expected: readonly ServiceName[] = [];
   #missingTimer: NodeJS.Timeout | undefined;
@@ -85,6 +90,7 @@ export class ShopBroker extends ServiceBroker {
   override async stop(): Promise<void> {
     this.started = false; // readiness fails from here on
     clearTimeout(this.#missingTimer);
+    await this.grpc?.drain();
     for (const name of ["api", "transaction-manager"]) {
       const service = this.getLocalService(name) as unknown as { drain(): Promise<void> } | undefined;
       await service?.drain();

@@ -64,6 +64,8 @@ const service: ServiceSchema = {
     },
 
     outcome: {
+      grpc: "shop.v1.TransactionManager/Outcome",
+      auth: "participant",
       visibility: "public",
       idempotent: true,
       params: { inquiries: { type: "array", min: 1, max: 1_000 } },

@@ -2,8 +2,9 @@
 import type { IncomingMessage, ServerResponse } from "node:http";
 import type { Logger } from "moleculer";
 import type { Failed } from "../../lib/failure.ts";
+import { requestIdOf } from "../../lib/headers.ts";
 import type { AnswerMeta, CallerMeta } from "./api.ts";
-import { corsHeaders, requestIdOf, responseHeaders } from "./headers.ts";
+import { corsHeaders, responseHeaders } from "./headers.ts";
 import { problemOf } from "./problem.ts";
 
 export interface Exchange extends Failed {
@@ -21,7 +22,7 @@ export function beginExchange(
   res: ServerResponse,
   settings: { clientAddress: string; corsOrigins: readonly string[]; isStopping(): boolean },
 ): Exchange {
-  const requestId = requestIdOf(req);
+  const requestId = requestIdOf(req.headers["x-request-id"]);
   const fields = { ...responseHeaders(requestId), ...corsHeaders(req, settings.corsOrigins) };
   const meta = { user: null, requestId, clientAddress: settings.clientAddress };
   return { req, res, requestId, instance: "/", meta, fields, isStopping: settings.isStopping };

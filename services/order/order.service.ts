@@ -59,6 +59,7 @@ const service: ServiceSchema = {
     // Called by clients. Idempotent only by the client's key, so nothing between retries it.
     place: {
       rest: "POST /orders",
+      grpc: "shop.v1.Orders/PlaceOrder",
       auth: "user",
       successStatus: 201,
       openapi: PLACE_OPENAPI,
@@ -96,6 +97,7 @@ const service: ServiceSchema = {
 
     get: {
       rest: "GET /orders/:id",
+      grpc: "shop.v1.Orders/GetOrder",
       auth: "user",
       idempotent: true,
       openapi: GET_OPENAPI,
@@ -111,6 +113,7 @@ const service: ServiceSchema = {
 
     listByUser: {
       rest: "GET /orders/user/:userId",
+      grpc: "shop.v1.Orders/ListOrdersByUser",
       auth: "user",
       idempotent: true,
       query: ["limit", "cursor"],

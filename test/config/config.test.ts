@@ -41,8 +41,12 @@ describe("the configuration", () => {
         BATCH_MAX: "2.5",
         DECISION_RETENTION_HOURS: "-1",
         TRANSPORTER: "redis://host:6379",
+        GRPC_PORT: "-1",
+        GRPC_TLS_CERT: "cert.pem",
+        PARTICIPANT_TOKEN: "short",
+        FOREIGN_PARTICIPANTS: "voucher=grpc://a:1,order=grpc://a:1,points=http://a:1",
       });
-    expect(load).toThrow(/13 fault\(s\)/);
+    expect(load).toThrow(/18 fault\(s\)/);
     for (const fault of [
       /PORT=80000/,
       /SERVICES names cart/,
@@ -57,6 +61,11 @@ describe("the configuration", () => {
       /BATCH_MAX=2\.5/,
       /DECISION_RETENTION_HOURS=-1/,
       /TRANSPORTER: /,
+      /GRPC_PORT=-1/,
+      /GRPC_TLS_CERT, GRPC_TLS_KEY: both/,
+      /PARTICIPANT_TOKEN: /,
+      /order=grpc:\/\/a:1: the name order is taken/,
+      /points=http:\/\/a:1: expected/,
     ])
       expect(load).toThrow(fault);
   });
