@@ -15,6 +15,8 @@ type Call = NonNullable<PeerCall["call"]>;
 
 /** Beyond it nothing more is read until half of them have ended: well above the mailboxes' batches in flight. */
 const IN_FLIGHT_MAX = 1_000;
+/** A caller that does not read its answers is not read any more either. */
+const UNSENT_BYTES_MAX = 1024 * 1024;
 
 export class PeerServer {
   readonly #broker: ServiceBroker;
@@ -62,6 +64,8 @@ class PeerCalls {
   readonly #isOpen: () => boolean;
   readonly #running = new Map<number, AbortController>();
   #seq = 0;
+  /** Answers written, but not taken by the connection yet. */
+  #unsentBytes = 0;
   #onIdle: (() => void) | undefined;
 
   constructor(broker: ServiceBroker, stream: Stream, isOpen: () => boolean) {
@@ -69,7 +73,6 @@ class PeerCalls {
     this.#stream = stream;
     this.#isOpen = isOpen;
     stream.on("data", (frame: PeerCall) => this.#take(frame));
-    stream.on("drain", () => this.#resume());
     stream.on("end", () => stream.end());
     // Whoever called is gone, and with it everybody who waited for an answer.
     stream.on("cancelled", () => this.#abandon());
@@ -125,12 +128,14 @@ class PeerCalls {
 
   #answer(answer: PeerAnswer): void {
     if (this.#stream.destroyed || this.#stream.cancelled) return;
-    if (!this.#stream.write(answer)) this.#stream.pause();
-    else this.#resume();
-  }
-
-  #resume(): void {
-    if (this.#running.size < IN_FLIGHT_MAX / 2 && !this.#stream.writableNeedDrain) this.#stream.resume();
+    const bytes = answer.result?.length ?? 0;
+    this.#unsentBytes += bytes;
+    if (this.#unsentBytes >= UNSENT_BYTES_MAX) this.#stream.pause();
+    this.#stream.write(answer, () => {
+      this.#unsentBytes -= bytes;
+      if (this.#running.size < IN_FLIGHT_MAX / 2 && this.#unsentBytes < UNSENT_BYTES_MAX / 2)
+        this.#stream.resume();
+    });
   }
 
   /** As the framework's transit makes it of a request; undefined where this node cannot take the call up. */

@@ -27,6 +27,9 @@ const PAUSE_MS_MAX = 10_000;
 /** For params and meta; the rest of a frame is small. */
 const JSON_BYTES_MAX = MESSAGE_BYTES_MAX - 4_096;
 
+/** A stream that has this much to send does not keep up, and takes no more calls until it has less. */
+const UNSENT_BYTES_MAX = MESSAGE_BYTES_MAX;
+
 interface Pending {
   ctx: Context;
   resolve(result: unknown): void;
@@ -45,6 +48,8 @@ export class PeerStream {
   #isOpen = false;
   #isClosed = false;
   #seq = 0;
+  /** Written, but not taken by the connection yet. */
+  #unsentBytes = 0;
   #failures = 0;
   #retry: NodeJS.Timeout | undefined;
 
@@ -68,7 +73,7 @@ export class PeerStream {
 
   /** True where a call can be written now. */
   get isReady(): boolean {
-    return this.#isOpen && this.#stream?.writableNeedDrain === false;
+    return this.#isOpen && this.#unsentBytes < UNSENT_BYTES_MAX;
   }
 
   /** Undefined where the call does not fit a frame. Rejects as StreamBroken, CallRefused, or what the action threw. */
@@ -83,7 +88,7 @@ export class PeerStream {
       const onAbort = signal && (() => this.#write({ seq: ++this.#seq, cancel: seq }));
       signal?.addEventListener("abort", onAbort as () => void, { once: true });
       this.#pending.set(seq, { ctx, resolve, reject, onAbort });
-      this.#write({
+      const frame: PeerCall = {
         seq,
         call: {
           action: action?.name as string,
@@ -98,7 +103,8 @@ export class PeerStream {
           nodeId: this.#broker.nodeID,
           tracing: ctx.tracing ?? false,
         },
-      });
+      };
+      this.#write(frame, params.length + meta.length);
     });
   }
 
@@ -120,6 +126,7 @@ export class PeerStream {
     );
     this.#stream = stream;
     this.#seq = 0;
+    this.#unsentBytes = 0;
     // The other node sends it once it has accepted who we are.
     stream.on("metadata", () => {
       this.#isOpen = true;
@@ -147,8 +154,12 @@ export class PeerStream {
     this.#retry = setTimeout(() => this.#connect(), pause * (0.5 + Math.random() / 2)).unref();
   }
 
-  #write(frame: PeerCall): void {
-    this.#stream?.write(frame);
+  #write(frame: PeerCall, bytes = 0): void {
+    this.#unsentBytes += bytes;
+    const stream = this.#stream;
+    stream?.write(frame, () => {
+      if (this.#stream === stream) this.#unsentBytes -= bytes;
+    });
   }
 
   #take({ seq, result, error, refused, meta }: PeerAnswer): void {
