@@ -3,20 +3,17 @@
  * answers in whatever order they end. A node that cannot keep up stops reading, which HTTP/2 makes the caller feel. A
  * call that is refused here was not begun, and the answer says so.
  */
-import { type ServerDuplexStream, status } from "@grpc/grpc-js";
+import { Metadata, type ServerDuplexStream, status } from "@grpc/grpc-js";
 import type { Context, ServiceBroker, Transit } from "moleculer";
 import { bearerTokenOf } from "../../lib/headers.ts";
 import { isSameSecret } from "./credentials.ts";
-import type { PeerAnswer, PeerCall } from "./frames.ts";
-import { fromJson, toJson } from "./frames.ts";
+import { type Frames, FrameWriter, fromJson, type PeerAnswer, type PeerCall, toJson } from "./frames.ts";
 
-type Stream = ServerDuplexStream<PeerCall, PeerAnswer>;
+type Stream = ServerDuplexStream<Frames<PeerCall>, Frames<PeerAnswer>>;
 type Call = NonNullable<PeerCall["call"]>;
 
 /** Beyond it nothing more is read until half of them have ended: well above the mailboxes' batches in flight. */
 const IN_FLIGHT_MAX = 1_000;
-/** A caller that does not read its answers is not read any more either. */
-const UNSENT_BYTES_MAX = 1024 * 1024;
 
 export class PeerServer {
   readonly #broker: ServiceBroker;
@@ -62,22 +59,24 @@ class PeerCalls {
   readonly #broker: ServiceBroker;
   readonly #stream: Stream;
   readonly #isOpen: () => boolean;
+  readonly #writer: FrameWriter<PeerAnswer>;
   readonly #running = new Map<number, AbortController>();
   #seq = 0;
-  /** Answers written, but not taken by the connection yet. */
-  #unsentBytes = 0;
   #onIdle: (() => void) | undefined;
 
   constructor(broker: ServiceBroker, stream: Stream, isOpen: () => boolean) {
     this.#broker = broker;
     this.#stream = stream;
     this.#isOpen = isOpen;
-    stream.on("data", (frame: PeerCall) => this.#take(frame));
+    this.#writer = new FrameWriter(stream, () => this.#resume());
+    stream.on("data", ({ frames }: Frames<PeerCall>) => {
+      for (const frame of frames) if (!this.#take(frame)) break;
+    });
     stream.on("end", () => stream.end());
     // Whoever called is gone, and with it everybody who waited for an answer.
     stream.on("cancelled", () => this.#abandon());
     stream.on("error", () => this.#abandon());
-    stream.sendMetadata(stream.metadata.clone());
+    stream.sendMetadata(new Metadata());
   }
 
   async end(): Promise<void> {
@@ -85,6 +84,7 @@ class PeerCalls {
       await new Promise<void>((resolve) => {
         this.#onIdle = resolve;
       });
+    this.#writer.flush();
     this.#stream.end();
   }
 
@@ -92,13 +92,15 @@ class PeerCalls {
     for (const controller of this.#running.values()) controller.abort();
   }
 
-  #take({ seq, call, cancel }: PeerCall): void {
+  /** False where a frame is missing: what the others mean is then unknown, and the stream ends. */
+  #take({ seq, call, cancel }: PeerCall): boolean {
     if (seq !== ++this.#seq) {
       refuse(this.#stream, status.DATA_LOSS, `frame ${seq} came where ${this.#seq} was due`);
-      return;
+      return false;
     }
     if (cancel) this.#running.get(cancel)?.abort();
     if (call) void this.#run(seq, call);
+    return true;
   }
 
   async #run(seq: number, call: Call): Promise<void> {
@@ -127,15 +129,14 @@ class PeerCalls {
   }
 
   #answer(answer: PeerAnswer): void {
-    if (this.#stream.destroyed || this.#stream.cancelled) return;
-    const bytes = answer.result?.length ?? 0;
-    this.#unsentBytes += bytes;
-    if (this.#unsentBytes >= UNSENT_BYTES_MAX) this.#stream.pause();
-    this.#stream.write(answer, () => {
-      this.#unsentBytes -= bytes;
-      if (this.#running.size < IN_FLIGHT_MAX / 2 && this.#unsentBytes < UNSENT_BYTES_MAX / 2)
-        this.#stream.resume();
-    });
+    if (this.#stream.destroyed || this.#stream.cancelled || this.#stream.writableEnded) return;
+    this.#writer.write(answer, (answer.result ?? answer.error)?.length ?? 0);
+    // A caller that does not read its answers is not read any more either.
+    if (this.#writer.isFull) this.#stream.pause();
+  }
+
+  #resume(): void {
+    if (this.#running.size < IN_FLIGHT_MAX / 2 && !this.#writer.isFull) this.#stream.resume();
   }
 
   /** As the framework's transit makes it of a request; undefined where this node cannot take the call up. */

@@ -7,7 +7,7 @@ import { Client, type ClientDuplexStream, Metadata, type MethodDefinition } from
 import type { Context, ServiceBroker } from "moleculer";
 import { definitionOf } from "../../proto/contract.ts";
 import { clientCredentials } from "./credentials.ts";
-import { fromJson, type PeerAnswer, type PeerCall, toJson } from "./frames.ts";
+import { type Frames, FrameWriter, fromJson, type PeerAnswer, type PeerCall, toJson } from "./frames.ts";
 import { KEEPALIVE, MESSAGE_BYTES_MAX } from "./server.ts";
 
 export interface Address {
@@ -27,9 +27,6 @@ const PAUSE_MS_MAX = 10_000;
 /** For params and meta; the rest of a frame is small. */
 const JSON_BYTES_MAX = MESSAGE_BYTES_MAX - 4_096;
 
-/** A stream that has this much to send does not keep up, and takes no more calls until it has less. */
-const UNSENT_BYTES_MAX = MESSAGE_BYTES_MAX;
-
 interface Pending {
   ctx: Context;
   resolve(result: unknown): void;
@@ -37,19 +34,21 @@ interface Pending {
   onAbort: (() => void) | undefined;
 }
 
-const { Calls } = definitionOf("shop.v1.Peers") as Record<"Calls", MethodDefinition<PeerCall, PeerAnswer>>;
+const { Calls } = definitionOf("shop.v1.Peers") as Record<
+  "Calls",
+  MethodDefinition<Frames<PeerCall>, Frames<PeerAnswer>>
+>;
 
 export class PeerStream {
   readonly #broker: ServiceBroker;
   readonly #client: Client;
   readonly #metadata = new Metadata();
   readonly #pending = new Map<number, Pending>();
-  #stream: ClientDuplexStream<PeerCall, PeerAnswer> | undefined;
+  #stream: ClientDuplexStream<Frames<PeerCall>, Frames<PeerAnswer>> | undefined;
+  #writer: FrameWriter<PeerCall> | undefined;
   #isOpen = false;
   #isClosed = false;
   #seq = 0;
-  /** Written, but not taken by the connection yet. */
-  #unsentBytes = 0;
   #failures = 0;
   #retry: NodeJS.Timeout | undefined;
 
@@ -73,7 +72,7 @@ export class PeerStream {
 
   /** True where a call can be written now. */
   get isReady(): boolean {
-    return this.#isOpen && this.#unsentBytes < UNSENT_BYTES_MAX;
+    return this.#isOpen && this.#writer?.isFull === false;
   }
 
   /** Undefined where the call does not fit a frame. Rejects as StreamBroken, CallRefused, or what the action threw. */
@@ -85,7 +84,7 @@ export class PeerStream {
     const seq = ++this.#seq;
     return new Promise((resolve, reject) => {
       const signal = ctx.locals.signal as AbortSignal | undefined;
-      const onAbort = signal && (() => this.#write({ seq: ++this.#seq, cancel: seq }));
+      const onAbort = signal && (() => this.#writer?.write({ seq: ++this.#seq, cancel: seq }, 0));
       signal?.addEventListener("abort", onAbort as () => void, { once: true });
       this.#pending.set(seq, { ctx, resolve, reject, onAbort });
       const frame: PeerCall = {
@@ -104,7 +103,7 @@ export class PeerStream {
           tracing: ctx.tracing ?? false,
         },
       };
-      this.#write(frame, params.length + meta.length);
+      this.#writer?.write(frame, params.length + meta.length);
     });
   }
 
@@ -125,14 +124,16 @@ export class PeerStream {
       this.#metadata,
     );
     this.#stream = stream;
+    this.#writer = new FrameWriter(stream);
     this.#seq = 0;
-    this.#unsentBytes = 0;
     // The other node sends it once it has accepted who we are.
     stream.on("metadata", () => {
       this.#isOpen = true;
       this.#failures = 0;
     });
-    stream.on("data", (answer: PeerAnswer) => this.#take(answer));
+    stream.on("data", ({ frames }: Frames<PeerAnswer>) => {
+      for (const answer of frames) this.#take(answer);
+    });
     stream.on("end", () => stream.end());
     stream.on("error", () => undefined); // `status` tells the same
     stream.once("status", () => {
@@ -143,6 +144,7 @@ export class PeerStream {
   #break(): void {
     this.#isOpen = false;
     this.#stream = undefined;
+    this.#writer = undefined;
     const pending = [...this.#pending.values()];
     this.#pending.clear();
     for (const call of pending) {
@@ -152,14 +154,6 @@ export class PeerStream {
     if (this.#isClosed) return;
     const pause = Math.min(PAUSE_MS_MIN * 2 ** this.#failures++, PAUSE_MS_MAX);
     this.#retry = setTimeout(() => this.#connect(), pause * (0.5 + Math.random() / 2)).unref();
-  }
-
-  #write(frame: PeerCall, bytes = 0): void {
-    this.#unsentBytes += bytes;
-    const stream = this.#stream;
-    stream?.write(frame, () => {
-      if (this.#stream === stream) this.#unsentBytes -= bytes;
-    });
   }
 
   #take({ seq, result, error, refused, meta }: PeerAnswer): void {

@@ -265,7 +265,7 @@ describe("a call to another node", () => {
         Calls?.responseDeserialize as never,
         metadata,
       );
-      for (const frame of frames) stream.write(frame as never);
+      for (const frame of frames) stream.write({ frames: [frame] } as never);
       return new Promise<string | undefined>((resolve) =>
         stream.on("error", (err: ServiceError) => {
           client.close();
