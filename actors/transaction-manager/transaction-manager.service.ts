@@ -9,6 +9,7 @@ import { isOutOfReach, ShopError } from "../../lib/errors.ts";
 import { newId } from "../../lib/ids.ts";
 import { actorsMixin } from "../../mixins/actors.mixin.ts";
 import { databaseMixin, unavailable } from "../../mixins/database.mixin.ts";
+import { ForeignParticipant } from "../../mixins/grpc/foreign.ts";
 import type {
   DecisionReply,
   Inquiry,
@@ -124,12 +125,19 @@ const service: ServiceSchema = {
         throw isOutOfReach(err.type) ? new ShopError("unavailable", err.message) : err;
       });
     const decisions = register(this.db);
+    const foreign = foreignParticipants();
+    this.foreign = foreign;
     const participants: ParticipantPort = {
-      prepare: (name, entries) => tell<PrepareReply[]>(`${name}.prepare`, { entries }),
-      commit: (name, txIds) => tell<DecisionReply[]>(`${name}.commit`, { txIds }),
-      abort: (name, txIds) => tell<DecisionReply[]>(`${name}.abort`, { txIds }),
-      raiseSeal: (name, upTo) => tell<TxId>(`${name}.raiseSeal`, { upTo }),
-      prune: (name, watermark, limit) => tell<number>(`${name}.prune`, { watermark, limit }),
+      prepare: (name, entries) =>
+        foreign.get(name)?.prepare(entries) ?? tell<PrepareReply[]>(`${name}.prepare`, { entries }),
+      commit: (name, txIds) =>
+        foreign.get(name)?.commit(txIds) ?? tell<DecisionReply[]>(`${name}.commit`, { txIds }),
+      abort: (name, txIds) =>
+        foreign.get(name)?.abort(txIds) ?? tell<DecisionReply[]>(`${name}.abort`, { txIds }),
+      raiseSeal: (name, upTo) =>
+        foreign.get(name)?.raiseSeal(upTo) ?? tell<TxId>(`${name}.raiseSeal`, { upTo }),
+      prune: (name, watermark, limit) =>
+        foreign.get(name)?.prune(watermark, limit) ?? tell<number>(`${name}.prune`, { watermark, limit }),
     };
     const manager = new TransactionManager({
       register: decisions,
@@ -163,6 +171,7 @@ const service: ServiceSchema = {
 
   async stopped() {
     await this.manager?.settle();
+    for (const participant of (this.foreign as Foreign | undefined)?.values() ?? []) participant.close();
   },
 
   methods: {
@@ -173,6 +182,16 @@ const service: ServiceSchema = {
     },
   },
 };
+
+type Foreign = ReadonlyMap<string, ForeignParticipant>;
+
+const foreignParticipants = (): Foreign =>
+  new Map(
+    Object.entries(config.foreignParticipants).map(([name, address]) => [
+      name,
+      new ForeignParticipant(name, address, config.participantToken as string, PARTICIPANT_TIMEOUT_MS),
+    ]),
+  );
 
 async function reached<Result>(work: Promise<Result>): Promise<Result> {
   try {

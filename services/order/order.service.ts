@@ -4,6 +4,7 @@
  */
 import type { Context, ServiceSchema } from "moleculer";
 import type { DecisionReply, InquiryReply, RunResult } from "../../actors/protocol/messages.ts";
+import { config } from "../../config/index.ts";
 import { decodeCursor, encodeCursor } from "../../lib/cursor.ts";
 import { ShopError } from "../../lib/errors.ts";
 import { isId } from "../../lib/ids.ts";
@@ -184,6 +185,7 @@ const service: ServiceSchema = {
         },
         markAnsweredPending: (txId) => markAnsweredPending(this.db, txId),
         today: () => new Date(),
+        foreign: Object.keys(config.foreignParticipants),
       };
     },
 
