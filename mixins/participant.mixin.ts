@@ -32,7 +32,7 @@ export function participantMixin(
         grpc: "shop.v1.Participant/Commit",
         auth: "participant",
         visibility: "public",
-        params: { txIds: { type: "array", min: 1, items: "string" } },
+        params: { txIds: { type: "array", min: 1, items: "uuid" } },
         handler(ctx: Context<{ txIds: TxId[] }>): Promise<DecisionReply[]> {
           return this.voter.commit(ctx.params.txIds);
         },
@@ -41,7 +41,7 @@ export function participantMixin(
         grpc: "shop.v1.Participant/Abort",
         auth: "participant",
         visibility: "public",
-        params: { txIds: { type: "array", min: 1, items: "string" } },
+        params: { txIds: { type: "array", min: 1, items: "uuid" } },
         handler(ctx: Context<{ txIds: TxId[] }>): Promise<DecisionReply[]> {
           return this.voter.abort(ctx.params.txIds);
         },

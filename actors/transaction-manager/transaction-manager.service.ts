@@ -69,7 +69,14 @@ const service: ServiceSchema = {
       auth: "participant",
       visibility: "public",
       idempotent: true,
-      params: { inquiries: { type: "array", min: 1, max: 1_000 } },
+      params: {
+        inquiries: {
+          type: "array",
+          min: 1,
+          max: 1_000,
+          items: { type: "object", props: { txId: "uuid", waitedMs: { type: "number", min: 0 } } },
+        },
+      },
       handler(ctx: Context<{ inquiries: Inquiry[] }>): Promise<InquiryReply[]> {
         return this.manager.outcome(ctx.params.inquiries);
       },

@@ -3,7 +3,13 @@
  * reflection, and the streams of our own nodes. It listens before the node is known to others, serves from the moment
  * the broker has started, and finishes what it has begun when it stops.
  */
-import { Server, type ServerDuplexStream, type ServiceDefinition } from "@grpc/grpc-js";
+import {
+  logVerbosity,
+  Server,
+  type ServerDuplexStream,
+  type ServiceDefinition,
+  setLogVerbosity,
+} from "@grpc/grpc-js";
 import { ReflectionService } from "@grpc/reflection";
 import { HealthImplementation } from "grpc-health-check";
 import type { ActionSchema, ServiceBroker } from "moleculer";
@@ -12,6 +18,9 @@ import { TokenVerifier } from "../token-verifier.ts";
 import { serverCredentials } from "./credentials.ts";
 import { PeerServer } from "./peer-server.ts";
 import { type Serving, serveUnary } from "./unary.ts";
+
+// What goes wrong reaches us as an error; the library would write it to stderr beside our log.
+setLogVerbosity(logVerbosity.NONE);
 
 /** As NATS has it: an order may hold 1,000 lines, and a batch of prepares 512 KB. */
 export const MESSAGE_BYTES_MAX = 1024 * 1024;

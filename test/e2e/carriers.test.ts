@@ -233,6 +233,10 @@ function cases(): Case[] {
       params: () => ({ inquiries: [{ txId: newId(), waitedMs: 60_000 }] }),
       result: ({ outcomes }: { outcomes: string[] }) => outcomes,
     }),
+    both("transaction-manager.outcome", PARTICIPANT, {
+      what: "no transaction",
+      params: () => ({ inquiries: [{ txId: NOT_AN_ID, waitedMs: 0 }] }),
+    }),
     both("transaction-manager.outcome", PARTICIPANT, { what: "nothing", params: () => ({ inquiries: [] }) }),
 
     both("user.register", NOBODY, {

@@ -217,6 +217,15 @@ describe("a unary call", () => {
     expect(names).toEqual(expect.arrayContaining(["shop.v1.Products", "shop.v1.Participant"]));
   });
 
+  test("needs a port of its own: one that is taken fails the start, and the variable is named", async () => {
+    const second = new Grpc(grpc.port as number);
+    const middlewares = [second.middleware, ...(options.middlewares ?? [])];
+    const other = new ServiceBroker({ ...options, logger: false, middlewares });
+    for (const schema of standIns) other.createService(schema);
+    await expect(other.start()).rejects.toThrow(`GRPC_PORT=${grpc.port}`);
+    await other.stop();
+  });
+
   test("that runs when the node stops is finished", async () => {
     const other = open();
     await other.broker.start();
