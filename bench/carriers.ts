@@ -129,6 +129,7 @@ try {
         const result = await measure(counted, inFlight);
         if (round > 0) results.get(way)?.push(result); // the first one warms up
       }
+    const lines = new Map<string, { p50Ms: number; perSecond: number }>();
     for (const [way, each] of results) {
       const line = {
         what,
@@ -138,12 +139,18 @@ try {
         p99Ms: Number(median(each.map(({ p99 }) => p99)).toFixed(3)),
         perSecond: Math.round(median(each.map(({ perSecond }) => perSecond))),
       };
+      lines.set(way, line);
       if (values.json) console.log(JSON.stringify(line));
       else
         console.log(
           `${what.padEnd(13)} ${String(inFlight).padStart(2)} in flight  ${way.padEnd(10)} p50 ${line.p50Ms} ms  p99 ${line.p99Ms} ms  ${line.perSecond}/s`,
         );
     }
+    const [stream, viaNats] = [lines.get("stream"), lines.get("NATS")];
+    if (stream && viaNats && !values.json)
+      console.log(
+        `stream / NATS: p50 ${(stream.p50Ms / viaNats.p50Ms).toFixed(2)}, calls per second ${(stream.perSecond / viaNats.perSecond).toFixed(2)}`,
+      );
   }
   const beside = strays.calls - (streamed() - strays.streamed);
   if (beside > 0) console.log(`${beside} of ${strays.calls} calls went beside the stream`);
