@@ -46,6 +46,15 @@ export class Inquiries {
     });
   }
 
+  /** What has been in doubt for longer than a decision takes: how many, and since when the oldest is known here. */
+  get inDoubt(): { count: number; oldestMs: number } {
+    const now = this.#options.supervisor.clock.now();
+    const waited = [...this.#doubts.values()]
+      .map(({ since }) => now - since)
+      .filter((ms) => ms >= ASK_AFTER_MS);
+    return { count: waited.length, oldestMs: Math.max(0, ...waited) };
+  }
+
   /** Waiting is counted from the first sight in this incarnation, by a clock that cannot jump. */
   #note(txIds: TxId[]): void {
     const now = this.#options.supervisor.clock.now();
@@ -59,7 +68,7 @@ export class Inquiries {
   }
 
   async #inquire(): Promise<void> {
-    const { supervisor, ask, settle, alarm } = this.#options;
+    const { votes, supervisor, ask, settle, alarm } = this.#options;
     const now = supervisor.clock.now();
     const inquiries: Inquiry[] = [];
     for (const [txId, doubt] of this.#doubts) {
@@ -76,8 +85,12 @@ export class Inquiries {
       inquiries.map(async ({ txId }, i) => {
         const reply = replies[i];
         if (reply === "pending" || reply === undefined) return;
-        if (reply === "forgotten")
-          return alarm("a vote in doubt here is forgotten by the register", { txId });
+        if (reply === "forgotten") {
+          // Or settled here while the question was under way, by another replica, and forgotten rightly.
+          if ((await votes.inDoubt(BATCH_MAX)).includes(txId))
+            alarm("a vote in doubt here is forgotten by the register", { txId });
+          return;
+        }
         if ((await settle(txId, reply)) === "contradiction")
           alarm(`the register says ${reply}, the vote here says the opposite`, { txId });
       }),

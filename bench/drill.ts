@@ -12,11 +12,12 @@ import type { Drill, DrillOptions, Figures, OptionName } from "./drills/drill.ts
 import { firstOrder } from "./drills/first-order.ts";
 import { killReplay } from "./drills/kill-replay.ts";
 import { sameKey } from "./drills/same-key.ts";
+import { scaleDown } from "./drills/scale-down.ts";
 import { sellOut } from "./drills/sell-out.ts";
 import { Site } from "./drills/site.ts";
 import { slowCard } from "./drills/slow-card.ts";
 
-const DRILLS: readonly Drill[] = [killReplay, slowCard, sellOut, sameKey, firstOrder];
+const DRILLS: readonly Drill[] = [killReplay, slowCard, sellOut, sameKey, firstOrder, scaleDown];
 
 const OPTIONS: Record<OptionName, string> = {
   times: "N          rounds, or kills",

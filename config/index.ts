@@ -51,7 +51,13 @@ export type DatabaseName = (typeof DATABASES)[number];
 export const PARTICIPANTS = ["order", "product", "payment"] as const satisfies readonly DatabaseName[];
 
 const LOG_LEVELS = ["fatal", "error", "warn", "info", "debug", "trace"] as const;
+/** How a call chooses among the nodes that could take it. */
+const BALANCERS = ["round-robin", "latency", "rendezvous"] as const;
+export type Balancer = (typeof BALANCERS)[number];
+
 type LogLevel = (typeof LOG_LEVELS)[number];
+const LOGGERS = ["console", "pino"] as const;
+type Logger = (typeof LOGGERS)[number];
 
 export interface Config {
   readonly environment: string;
@@ -67,6 +73,12 @@ export interface Config {
   readonly participantToken: string | undefined;
   /** Participants outside the shop, by name: `host:port` of their gRPC servers. */
   readonly foreignParticipants: Readonly<Record<string, string>>;
+  /** TCP port of the node server (health, metrics); 0 takes a free one, undefined opens none. */
+  readonly metricsPort: number | undefined;
+  /** Where spans are sent, without /v1/traces; undefined: nothing is traced. */
+  readonly otlpEndpoint: string | undefined;
+  /** The part of traces that is kept, 0 to 1. */
+  readonly tracesRatio: number;
   /** Absolute path: embedded PostgreSQL and written mail. */
   readonly dataDir: string;
   /** `postgres://user:pass@host:port`, or undefined for the embedded server under dataDir. */
@@ -85,6 +97,13 @@ export interface Config {
   readonly mailboxCapacity: number;
   /** Messages one batch holds at most; 1 turns group commit off. */
   readonly batchMax: number;
+  readonly balancer: Balancer;
+  /** `memory`, `redis://host:port`, or undefined for none. */
+  readonly cacher: string | undefined;
+  /** Requests that the gateway works on at once; more are refused. */
+  readonly inFlightMax: number;
+  /** Requests of one client address in so many seconds; undefined for no limit. */
+  readonly rateLimit: { readonly requests: number; readonly seconds: number } | undefined;
   /** How long decisions and final votes are kept, in hours; fractions are allowed. Never a matter of safety. */
   readonly decisionRetentionHours: number;
   /** `nats://host:port`, several separated by commas, or undefined for a shop of one process. */
@@ -96,6 +115,8 @@ export interface Config {
   readonly namespace: string;
   readonly nodeId: string;
   readonly logLevel: LogLevel;
+  /** `console` for people, `pino` (JSON lines) for programs; undefined: by whether the output is a terminal. */
+  readonly logger: Logger | undefined;
 }
 
 type Environment = Readonly<Record<string, string | undefined>>;
@@ -148,6 +169,18 @@ export function loadConfig(env: Environment): Config {
     return urls.join(",");
   };
 
+  const httpUrl = (name: string): string | undefined => {
+    const value = text(name);
+    if (value !== undefined && !/^https?:$/.test(URL.parse(value)?.protocol ?? ""))
+      faults.push(`${name}=${value}: expected http://host:port`);
+    return value;
+  };
+  const ratio = (name: string): number => {
+    const value = Number(text(name) ?? 1);
+    if (!(value >= 0 && value <= 1)) faults.push(`${name}=${text(name)}: expected a number from 0 to 1`);
+    return value;
+  };
+
   const transporter = natsUrls("TRANSPORTER");
   const services = servicesOf(text("SERVICES"), list("SERVICES"), faults);
   const expectedServices = expectedBy(services);
@@ -165,10 +198,25 @@ export function loadConfig(env: Environment): Config {
   const foreignParticipants = foreignOf(list("FOREIGN_PARTICIPANTS"), faults);
   if (Object.keys(foreignParticipants).length > 0 && participantToken === undefined)
     faults.push("FOREIGN_PARTICIPANTS needs PARTICIPANT_TOKEN, which both sides show each other");
+  const balancer = text("BALANCER") ?? "round-robin";
+  if (!(BALANCERS as readonly string[]).includes(balancer))
+    faults.push(`BALANCER=${balancer}: expected one of ${BALANCERS.join(", ")}`);
+
+  const cacher = text("CACHER");
+  const isRedis = cacher !== undefined && /^rediss?:\/\/[^/]/.test(cacher) && URL.canParse(cacher);
+  // The value may hold a password, so it is not repeated.
+  if (cacher !== undefined && cacher !== "memory" && !isRedis)
+    faults.push("CACHER: expected memory or redis://host:port, got something else");
+
+  const rateLimit = rateLimitOf(text("RATE_LIMIT"), faults);
 
   const logLevel = text("LOGLEVEL") ?? "info";
   if (!(LOG_LEVELS as readonly string[]).includes(logLevel))
     faults.push(`LOGLEVEL=${logLevel}: expected one of ${LOG_LEVELS.join(", ")}`);
+
+  const logger = text("LOGGER");
+  if (logger !== undefined && !(LOGGERS as readonly string[]).includes(logger))
+    faults.push(`LOGGER=${logger}: expected one of ${LOGGERS.join(", ")}`);
 
   const adminEmail = text("ADMIN_EMAIL") ?? "admin@example.com";
   if (!adminEmail.includes("@")) faults.push(`ADMIN_EMAIL=${adminEmail}: expected an email address`);
@@ -183,6 +231,9 @@ export function loadConfig(env: Environment): Config {
     grpcTls,
     participantToken,
     foreignParticipants: Object.freeze(foreignParticipants),
+    metricsPort: text("METRICS_PORT") === undefined ? undefined : integer("METRICS_PORT", 3030, 0, 65_535),
+    otlpEndpoint: httpUrl("OTEL_EXPORTER_OTLP_ENDPOINT"),
+    tracesRatio: ratio("OTEL_TRACES_SAMPLER_ARG"),
     dataDir: path.resolve(text("DATA_DIR") ?? ".data"),
     databaseUrl: postgresUrl("DATABASE_URL"),
     databaseUrls: Object.freeze(
@@ -200,6 +251,10 @@ export function loadConfig(env: Environment): Config {
     corsOrigins: Object.freeze(list("CORS_ORIGINS")),
     mailboxCapacity: integer("MAILBOX_CAPACITY", 2_000, 1, 1_000_000),
     batchMax: integer("BATCH_MAX", 256, 1, 10_000),
+    balancer: balancer as Balancer,
+    cacher,
+    inFlightMax: integer("IN_FLIGHT_MAX", 1_000, 1, 1_000_000),
+    rateLimit,
     // A day, so that operators find yesterday's decisions, and longer than any message or paused process is likely to be
     // late: what comes later still is refused all the same. At most ten years.
     decisionRetentionHours: hours("DECISION_RETENTION_HOURS", 24, 87_600),
@@ -209,6 +264,7 @@ export function loadConfig(env: Environment): Config {
     namespace: text("NAMESPACE") ?? "shop",
     nodeId: text("NODEID") ?? `${hostname()}-${process.pid}-${Math.random().toString(36).slice(2, 6)}`,
     logLevel: logLevel as LogLevel,
+    logger: logger as Logger | undefined,
   };
 
   if (faults.length > 0)
@@ -216,6 +272,16 @@ export function loadConfig(env: Environment): Config {
       `the configuration has ${faults.length} fault(s):\n${faults.map((f) => `  - ${f}`).join("\n")}`,
     );
   return Object.freeze(config);
+}
+
+/** `100/60`: a hundred requests in a minute. */
+function rateLimitOf(value: string | undefined, faults: string[]): Config["rateLimit"] {
+  if (value === undefined) return undefined;
+  const [, requests, seconds] = /^([1-9]\d{0,6})\/([1-9]\d{0,4})$/.exec(value) ?? [];
+  if (requests !== undefined && seconds !== undefined)
+    return Object.freeze({ requests: Number(requests), seconds: Number(seconds) });
+  faults.push(`RATE_LIMIT=${value}: expected requests/seconds, such as 100/60`);
+  return undefined;
 }
 
 /** All where nothing is said. A node that would host nothing, or not what was meant, must not start. */

@@ -4,7 +4,14 @@
  * begun. One process has one server, and in a shop of one process nothing but that server differs.
  */
 import { randomBytes } from "node:crypto";
-import { type ActionSchema, type Context, Errors, type Middleware, type ServiceBroker } from "moleculer";
+import {
+  type ActionSchema,
+  type Context,
+  Errors,
+  type Middleware,
+  type ServiceBroker,
+  type ServiceSchema,
+} from "moleculer";
 import { Peers } from "./grpc/peers.ts";
 import { GrpcServer } from "./grpc/server.ts";
 
@@ -40,10 +47,7 @@ export class Grpc {
         return cancellable((ctx) => (this.peers as Peers).call(ctx, next));
       },
       starting: (broker) => this.#listen(broker),
-      started: async (broker) => {
-        this.#server?.open();
-        broker.localBus.on("auth.keysRotated", () => this.#server?.allowRefetch());
-      },
+      started: async () => this.#server?.open(),
       stopping: () => this.drain(),
       stopped: async () => this.peers?.close(),
     } as Middleware;
@@ -51,13 +55,19 @@ export class Grpc {
 
   /** Before the transporter connects: others learn the port with the first that they hear of this node. */
   async #listen(broker: ServiceBroker): Promise<void> {
-    const isServing = broker.services.some(({ schema }) =>
-      Object.values(schema.actions ?? {}).some((action) => (action as ActionSchema | undefined)?.grpc),
+    // The gateway's node serves what others host, as the gateway does.
+    const isServing = broker.services.some(
+      ({ name, schema }) =>
+        name === "api" ||
+        Object.values(schema.actions ?? {}).some((action) => (action as ActionSchema | undefined)?.grpc),
     );
     if (!isServing) return;
     // Told to other nodes only: whoever may call over the message server may call over a stream.
     const grpcToken = randomBytes(24).toString("base64url");
     this.#server = new GrpcServer(broker, grpcToken);
+    // A token signed with the new key may be here a moment later.
+    const allowRefetch = () => this.#server?.allowRefetch();
+    broker.createService({ name: "grpc", events: { "auth.keysRotated": allowRefetch } } as ServiceSchema);
     this.port = await this.#server.listen(this.#wishedPort);
     Object.assign(broker.metadata, { grpcPort: this.port, grpcToken });
   }

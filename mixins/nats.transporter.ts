@@ -8,6 +8,7 @@
 import { setTimeout as sleep } from "node:timers/promises";
 import { Errors, Transporters } from "moleculer";
 import { createInbox, type Msg, type NatsConnection } from "nats";
+import { Assembly, split } from "./nats.parts.ts";
 
 /** For the broker's options: each broker makes an instance of its own. (The type knows the stock names only.) */
 export const NATS_TRANSPORTER = "ShopNats" as "NATS";
@@ -43,6 +44,7 @@ export class NatsTransporter extends Transporters.NATS {
   declare client: NatsConnection | null;
   readonly #closing = new AbortController();
   readonly #inbox = createInbox();
+  readonly #assembly = new Assembly();
   #prober: NodeJS.Timeout | undefined;
 
   constructor(options: { url: string }) {
@@ -93,13 +95,25 @@ export class NatsTransporter extends Transporters.NATS {
     }
   }
 
-  // Async: nats.js throws at once where a message is too large.
+  override async subscribe(command: string, nodeID?: string): Promise<void> {
+    this.client?.subscribe(this.getTopicName(command, nodeID), {
+      callback: (_err, msg) => {
+        const message = this.#assembly.add(msg);
+        if (message?.length) void this.receive(command, message);
+      },
+    });
+  }
+
+  // Async: what cannot be sent throws at once.
   override async send(topic: string, data: Buffer, meta?: { packet?: Packet }): Promise<void> {
     const target = meta?.packet?.target;
     const id = meta?.packet?.type === "REQ" ? meta.packet.payload.id : undefined;
-    // A subject's tokens may not hold everything that a node's name may.
-    const reply = target && `${this.#inbox}.${Buffer.from(target).toString("base64url")}.${id ?? "-"}`;
-    this.client?.publish(topic, data, reply ? { reply } : undefined);
+    const reply = target && this.#replyOf(target, id);
+    for (const part of split(data))
+      this.client?.publish(topic, part.data, {
+        ...(part.headers && { headers: part.headers }),
+        ...(reply && { reply }),
+      });
   }
 
   #noteUndelivered(reply: Msg): void {
@@ -114,10 +128,18 @@ export class NatsTransporter extends Transporters.NATS {
     this.broker.registry.nodes.disconnected(nodeID, true);
   }
 
-  /** A request that reached a node just before its end waits in vain; a ping finds that out. */
+  /** A request that reached a node just before its end waits in vain. An empty message finds that out. */
   #probe(): void {
+    if (!this.connected) return;
     const asked = new Set([...this.#pending.values()].map(({ nodeID }) => nodeID));
-    for (const nodeID of asked) if (nodeID && this.connected) void this.transit.sendPing(nodeID);
+    for (const nodeID of asked)
+      if (nodeID)
+        this.client?.publish(this.getTopicName("REQ", nodeID), "", { reply: this.#replyOf(nodeID) });
+  }
+
+  /** Where the NATS server tells that nobody listened. A subject's tokens may not hold all that a node's name may. */
+  #replyOf(nodeID: string, requestId = "-"): string {
+    return `${this.#inbox}.${Buffer.from(nodeID).toString("base64url")}.${requestId}`;
   }
 
   get #pending(): Pending {

@@ -1,7 +1,7 @@
 /**
  * Makes a service a participant of the commit protocol: the actions `prepare`, `commit` and `abort` for batches,
- * `raiseSeal` and `prune` for the garbage rule, and the wiring of its voter to database, broker and log. Only transaction managers call the actions; they trust the
- * decision, whoever brings it.
+ * `raiseSeal` and `prune` for the garbage rule, and the wiring of its voter to database, broker and log. Only
+ * transaction managers call the actions; they trust the decision, whoever brings it.
  */
 import type { Context, ServiceSchema } from "moleculer";
 import type { DecisionReply, PrepareEntry, PrepareReply, TxId } from "../actors/protocol/messages.ts";
@@ -10,6 +10,7 @@ import { Voter, type Votes } from "../actors/voter.ts";
 import { config } from "../config/index.ts";
 import { actorsMixin } from "./actors.mixin.ts";
 import { type Database, unavailable } from "./database.mixin.ts";
+import { measure, type Reading } from "./measures.ts";
 
 export type { Votes } from "../actors/voter.ts";
 
@@ -19,10 +20,12 @@ export function participantMixin(
   return {
     mixins: [actorsMixin],
     actions: {
+      // Managers repeat these themselves, by the protocol's rules.
       prepare: {
         grpc: "shop.v1.Participant/Prepare",
         auth: "participant",
         visibility: "public",
+        retry: false,
         params: { entries: { type: "array", min: 1 } },
         handler(ctx: Context<{ entries: PrepareEntry[] }>): Promise<PrepareReply[]> {
           return this.voter.prepare(ctx.params.entries);
@@ -32,6 +35,7 @@ export function participantMixin(
         grpc: "shop.v1.Participant/Commit",
         auth: "participant",
         visibility: "public",
+        retry: false,
         params: { txIds: { type: "array", min: 1, items: "uuid" } },
         handler(ctx: Context<{ txIds: TxId[] }>): Promise<DecisionReply[]> {
           return this.voter.commit(ctx.params.txIds);
@@ -41,6 +45,7 @@ export function participantMixin(
         grpc: "shop.v1.Participant/Abort",
         auth: "participant",
         visibility: "public",
+        retry: false,
         params: { txIds: { type: "array", min: 1, items: "uuid" } },
         handler(ctx: Context<{ txIds: TxId[] }>): Promise<DecisionReply[]> {
           return this.voter.abort(ctx.params.txIds);
@@ -67,6 +72,10 @@ export function participantMixin(
       },
     },
 
+    created() {
+      measure(this, () => inDoubtReadings(this.voter));
+    },
+
     async started() {
       this.votes = participant(this as unknown as { db: Database; supervisor: Supervisor });
       this.voter = new Voter({
@@ -80,4 +89,13 @@ export function participantMixin(
       });
     },
   };
+}
+
+function inDoubtReadings(voter: Voter | undefined): Reading[] {
+  if (!voter) return [];
+  const { count, oldestMs } = voter.inquiries.inDoubt;
+  return [
+    ["shop_in_doubt_transactions", count],
+    ["shop_in_doubt_oldest_seconds", oldestMs / 1_000],
+  ];
 }

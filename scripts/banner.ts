@@ -8,6 +8,25 @@ import type { Config } from "../config/index.ts";
 export function banner(broker: ServiceBroker, config: Config, madePassword: string | null): string {
   const api = broker.getLocalService("api") as { server?: { address(): AddressInfo | null } } | undefined;
   const address = api?.server?.address();
+  if (address) return greeting(`http://localhost:${address.port}`, config, madePassword);
+  const hosts = `\nThis node (${config.nodeId}) hosts ${config.services.join(", ")}; no gateway.`;
+  return madePassword === null ? hosts : `${hosts}\n  ${adminLine(config, madePassword)}`;
+}
+
+export function greeting(url: string, config: Config, madePassword: string | null): string {
+  return `
+The shop is open.
+  API        ${url}   reference ${url}/docs
+  data       ${config.databaseUrl === undefined ? config.dataDir : "on the server of DATABASE_URL"}
+  ${adminLine(config, madePassword)}
+
+Register, log in and buy: paste this into another terminal.
+
+${purchase(url)}
+`;
+}
+
+function adminLine(config: Config, madePassword: string | null): string {
   const password =
     madePassword !== null
       ? `password ${madePassword} (made now and printed this once)`
@@ -16,22 +35,7 @@ export function banner(broker: ServiceBroker, config: Config, madePassword: stri
         : config.databaseUrl === undefined
           ? `the password in ${path.join(config.dataDir, "admin.json")}`
           : "the password shown at the first start";
-  const admin = `admin      ${config.adminEmail}, ${password}`;
-  if (!address) {
-    const hosts = `\nThis node (${config.nodeId}) hosts ${config.services.join(", ")}; no gateway.`;
-    return madePassword === null ? hosts : `${hosts}\n  ${admin}`;
-  }
-  const url = `http://localhost:${address.port}`;
-  return `
-The shop is open.
-  API        ${url}   reference ${url}/docs
-  data       ${config.databaseUrl === undefined ? config.dataDir : "on the server of DATABASE_URL"}
-  ${admin}
-
-Register, log in and buy: paste this into another terminal.
-
-${purchase(url)}
-`;
+  return `admin      ${config.adminEmail}, ${password}`;
 }
 
 /** Plain sh with curl, grep, head and cut: what every machine has. Pasted twice, it buys twice. */

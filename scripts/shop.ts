@@ -4,14 +4,19 @@
  * together cannot wait in a circle; a node is not ready before it has seen what its services call.
  */
 import { readdirSync } from "node:fs";
+import { setTimeout as sleep } from "node:timers/promises";
 import { type BrokerOptions, ServiceBroker, type ServiceSchema } from "moleculer";
 import { config, expectedBy, type ServiceName } from "../config/index.ts";
 import { Grpc } from "../mixins/grpc.middleware.ts";
-import type { NatsTransporter } from "../mixins/nats.transporter.ts";
 import options from "../moleculer.config.ts";
+import node from "../services/node/node.service.ts";
 
 /** Nodes that start together see each other within a second or two; after this it is worth a line. */
 const MISSING_MS_MAX = 5_000;
+/** A node that does not answer in this time is dead or paused: it calls nobody. */
+const PONG_MS_MAX = 2_000;
+/** Above the shop's own 5 s for an answer, below what a supervisor grants a stop. */
+const IDLE_MS_MAX = 8_000;
 
 export interface ShopOptions {
   /** Which services this node hosts; those of the configuration by default. */
@@ -27,7 +32,7 @@ export async function createShop({ services = config.services, overrides = {} }:
   const broker = new ShopBroker({ ...options, middlewares, ...overrides });
   broker.grpc = grpc;
   broker.expected = expectedBy(services);
-  for (const schema of schemas) broker.createService(schema);
+  for (const schema of [...schemas, node]) broker.createService(schema);
   return broker;
 }
 
@@ -76,26 +81,55 @@ export class ShopBroker extends ServiceBroker {
     this.#missingTimer = setTimeout(() => this.#sayWhatIsMissing(since), MISSING_MS_MAX).unref();
   }
 
-  /** The framework tells other nodes of our services a moment after the start; whoever trusts "started" needs it now. */
+  /**
+   * Tells other nodes what this one hosts, and resolves when they know: the framework does it a moment after the start,
+   * and nobody hears when. A node answers a ping after what was sent to it before, and after what it has sent itself.
+   */
   async #announce(): Promise<void> {
     if (!this.transit) return;
     await this.registry.discoverer.sendLocalNodeInfo();
-    await (this.transit.tx as NatsTransporter).client?.flush();
+    const others = this.registry.getNodeList({ onlyAvailable: true }).filter(({ id }) => id !== this.nodeID);
+    if (others.length > 0)
+      await this.ping(
+        others.map(({ id }) => id),
+        PONG_MS_MAX,
+      );
   }
 
   /**
    * The framework stops all services at once. Requests must end first, and what they began must be carried out, while
-   * those who carry it out are still there.
+   * those who carry it out are still there. Other nodes are told before anything else, and choose another replica.
    */
   override async stop(): Promise<void> {
     this.started = false; // readiness fails from here on
     clearTimeout(this.#missingTimer);
-    await this.grpc?.drain();
-    for (const name of ["api", "transaction-manager"]) {
-      const service = this.getLocalService(name) as unknown as { drain(): Promise<void> } | undefined;
-      await service?.drain();
-    }
+    if (this.transit?.connected) await this.#leave();
+    await Promise.all([this.#drain("api"), this.grpc?.drain()]);
+    if (this.transit) await this.#untilIdle();
+    await this.#drain("transaction-manager");
     await super.stop();
+  }
+
+  async #drain(name: ServiceName): Promise<void> {
+    const service = this.getLocalService(name) as unknown as { drain(): Promise<void> } | undefined;
+    await service?.drain();
+  }
+
+  /** Resolves when nobody will call this node any more, and all that was called before has arrived. */
+  async #leave(): Promise<void> {
+    this.registry.regenerateLocalRawInfo(true, true);
+    await this.#announce();
+  }
+
+  /** Nobody sends more, so what is running ends: calls of other nodes, which need our mailboxes and theirs. */
+  async #untilIdle(): Promise<void> {
+    const calls = () =>
+      [this, ...this.services].reduce(
+        (sum, tracker) => sum + ((tracker as { _trackedContexts?: unknown[] })._trackedContexts?.length ?? 0),
+        0,
+      );
+    for (const givesUpAt = performance.now() + IDLE_MS_MAX; calls() > 0 && performance.now() < givesUpAt; )
+      await sleep(5);
   }
 
   override fatal(message: string, cause?: Error): void {

@@ -10,6 +10,8 @@ import { newId } from "../../lib/ids.ts";
 import { actorsMixin } from "../../mixins/actors.mixin.ts";
 import { databaseMixin, unavailable } from "../../mixins/database.mixin.ts";
 import { ForeignParticipant } from "../../mixins/grpc/foreign.ts";
+import { measure } from "../../mixins/measures.ts";
+import { tracesOf } from "../../mixins/traces.ts";
 import type {
   DecisionReply,
   Inquiry,
@@ -48,9 +50,15 @@ const service: ServiceSchema = {
     run: {
       // Never idempotent: a second run is a second transaction.
       visibility: "public",
+      retry: false,
+      // Its failures are those of participants, which have breakers of their own.
+      circuitBreaker: { enabled: false },
       params: { requests: "object", options: "object" },
-      handler(ctx: Context<{ requests: Requests; options: RunOptions }>): Promise<RunResult> {
-        return this.manager.run(ctx.params.requests, ctx.params.options);
+      async handler(ctx: Context<{ requests: Requests; options: RunOptions }>): Promise<RunResult> {
+        const run = (): Promise<RunResult> => this.manager.run(ctx.params.requests, ctx.params.options);
+        const result = await (tracesOf(this.broker)?.during(ctx, run) ?? run());
+        this.outcomes[result.outcome]++;
+        return result;
       },
     },
 
@@ -124,23 +132,46 @@ const service: ServiceSchema = {
     },
   },
 
+  created() {
+    this.outcomes = { commit: 0, abort: 0, unknown: 0 } satisfies Record<RunResult["outcome"], number>;
+    measure(this, () =>
+      Object.entries(this.outcomes).map(([outcome, runs]) => [
+        "shop_transactions_total",
+        runs as number,
+        { outcome },
+      ]),
+    );
+  },
+
   async started() {
     const { broker } = this;
     // Every message to a participant may be repeated, so one that met a dying node is: at another replica.
-    const tell = <Reply>(action: string, params: object): Promise<Reply> =>
-      broker.call<Reply, object>(action, params, { timeout: PARTICIPANT_TIMEOUT_MS }).catch((err) => {
-        throw isOutOfReach(err.type) ? new ShopError("unavailable", err.message) : err;
-      });
+    const tell = <Reply>(action: string, params: object, options?: object): Promise<Reply> =>
+      broker
+        .call<Reply, object>(action, params, { timeout: PARTICIPANT_TIMEOUT_MS, ...options })
+        .catch((err) => {
+          throw isOutOfReach(err.type) ? new ShopError("unavailable", err.message) : err;
+        });
+    const traces = tracesOf(broker);
+    const tellOf = <Reply>(txIds: TxId[], action: string, params: object): Promise<Reply> =>
+      traces
+        ? traces.batch(`tell ${action}`, this.name, txIds, (options) => tell<Reply>(action, params, options))
+        : tell<Reply>(action, params);
     const decisions = register(this.db);
+    const { decide } = decisions;
+    if (traces)
+      decisions.decide = (proposals) =>
+        traces.batch("decide", this.name, idsOf(proposals), () => decide(proposals));
     const foreign = foreignParticipants();
     this.foreign = foreign;
     const participants: ParticipantPort = {
       prepare: (name, entries) =>
-        foreign.get(name)?.prepare(entries) ?? tell<PrepareReply[]>(`${name}.prepare`, { entries }),
+        foreign.get(name)?.prepare(entries) ??
+        tellOf<PrepareReply[]>(idsOf(entries), `${name}.prepare`, { entries }),
       commit: (name, txIds) =>
-        foreign.get(name)?.commit(txIds) ?? tell<DecisionReply[]>(`${name}.commit`, { txIds }),
+        foreign.get(name)?.commit(txIds) ?? tellOf<DecisionReply[]>(txIds, `${name}.commit`, { txIds }),
       abort: (name, txIds) =>
-        foreign.get(name)?.abort(txIds) ?? tell<DecisionReply[]>(`${name}.abort`, { txIds }),
+        foreign.get(name)?.abort(txIds) ?? tellOf<DecisionReply[]>(txIds, `${name}.abort`, { txIds }),
       raiseSeal: (name, upTo) =>
         foreign.get(name)?.raiseSeal(upTo) ?? tell<TxId>(`${name}.raiseSeal`, { upTo }),
       prune: (name, watermark, limit) =>
@@ -150,7 +181,7 @@ const service: ServiceSchema = {
       register: decisions,
       participants,
       mailbox: (options) => this.supervisor.mailbox(options),
-      mint: newId,
+      mint: traces ? (floor) => traces.begin(this.name, newId(floor)) : newId,
       alarm: (message, detail) => this.logger.error(`needs an operator: ${message}`, detail),
       batchMax: config.batchMax,
       capacity: config.mailboxCapacity,
@@ -199,6 +230,7 @@ const foreignParticipants = (): Foreign =>
       new ForeignParticipant(name, address, config.participantToken as string, PARTICIPANT_TIMEOUT_MS),
     ]),
   );
+const idsOf = (messages: readonly { txId: TxId }[]): TxId[] => messages.map(({ txId }) => txId);
 
 async function reached<Result>(work: Promise<Result>): Promise<Result> {
   try {

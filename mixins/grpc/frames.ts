@@ -66,6 +66,7 @@ export interface PeerCall {
     timeoutMs: number;
     nodeId: string;
     tracing: boolean;
+    headers: Buffer | undefined;
   };
   cancel?: number;
 }

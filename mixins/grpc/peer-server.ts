@@ -155,6 +155,7 @@ class PeerCalls {
       level: call.level,
       tracing: call.tracing,
       meta: fromJson(call.meta),
+      headers: fromJson(call.headers) ?? {},
       nodeID: call.nodeId,
     });
     if (call.timeoutMs) ctx.options.timeout = call.timeoutMs;

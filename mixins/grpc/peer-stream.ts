@@ -101,6 +101,7 @@ export class PeerStream {
           timeoutMs: Math.ceil(options.timeout ?? 0),
           nodeId: this.#broker.nodeID,
           tracing: ctx.tracing ?? false,
+          headers: headersOf(ctx),
         },
       };
       this.#writer?.write(frame, params.length + meta.length);
@@ -171,6 +172,10 @@ export class PeerStream {
       call.reject(transit._createErrFromPayload(fromJson(error), { sender: call.ctx.nodeID }));
     } else call.resolve(fromJson(result));
   }
+}
+
+function headersOf({ headers }: Context): Buffer | undefined {
+  return headers && Object.keys(headers).length > 0 ? toJson(headers) : undefined;
 }
 
 function forget({ ctx, onAbort }: Pending): void {

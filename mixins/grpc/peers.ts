@@ -6,11 +6,10 @@
  * | the stream breaks | the call |
  * |---|---|
  * | before it was sent, or it was refused | goes over the message server |
- * | after it was sent, the action is idempotent | goes over the message server, and where that node is gone, to another |
+ * | after it was sent, the action is idempotent | goes over the message server; where that node is gone, whoever repeats calls chooses another |
  * | after it was sent, the action is not | fails as REQUEST_REJECTED, as it does when a node dies: it may have taken effect |
  */
 import { type Context, Errors, type ServiceBroker } from "moleculer";
-import { isOutOfReach } from "../../lib/errors.ts";
 import { CallRefused, PeerStream, StreamBroken } from "./peer-stream.ts";
 
 type Next = (ctx: Context) => Promise<unknown>;
@@ -51,7 +50,7 @@ export class Peers {
       if (err instanceof CallRefused) return next(ctx);
       if (!(err instanceof StreamBroken)) throw err;
       const { action, nodeID } = ctx;
-      if (action?.idempotent) return this.#again(ctx, next);
+      if (action?.idempotent) return next(ctx);
       const rejected = new Errors.RequestRejectedError({ action: action?.name, nodeID });
       rejected.retryable = false;
       throw rejected;
@@ -63,24 +62,8 @@ export class Peers {
     for (const nodeID of this.#links.keys()) this.#drop(nodeID);
   }
 
-  async #again(ctx: Context, next: Next): Promise<unknown> {
-    try {
-      return await next(ctx);
-    } catch (err) {
-      const { parentCtx, nodeID, timeout } = ctx.options;
-      if (nodeID || !isOutOfReach((err as { type?: string }).type)) throw err;
-      return this.#broker.call(ctx.action?.name as string, ctx.params as object, {
-        meta: ctx.meta as object,
-        requestID: ctx.requestID as string,
-        ...(parentCtx ? { parentCtx } : {}),
-        ...(timeout ? { timeout } : {}),
-      });
-    }
-  }
-
-  #streamFor({ nodeID, options, headers }: Context): PeerStream | undefined {
+  #streamFor({ nodeID, options }: Context): PeerStream | undefined {
     if (this.#isClosed || !nodeID || options.stream) return undefined;
-    if (headers && Object.keys(headers).length > 0) return undefined;
     const link = this.#links.get(nodeID);
     if (link) return link.stream;
     const nodes = this.#broker.registry.nodes as unknown as { get(id: string): Node | undefined };

@@ -9,7 +9,7 @@ import {
   type ServerResponse,
   STATUS_CODES,
 } from "node:http";
-import type { Socket } from "node:net";
+import { type Socket, Server as TcpServer } from "node:net";
 import { type ErrorCode, ShopError } from "../../lib/errors.ts";
 import { newId } from "../../lib/ids.ts";
 import { responseHeaders } from "./headers.ts";
@@ -20,6 +20,8 @@ const HEADER_BYTES_MAX = 16 * 1024;
 export const URL_CHARS_MAX = 8 * 1024;
 /** After it, requests that still run are cut off; below the grace period orchestrators give (30 s). */
 const DRAIN_MS_MAX = 10_000;
+/** A busy client uses its connection several times in this time; nobody notices that a stop takes that much longer. */
+const LINGER_MS = 500;
 
 export function createGatewayServer(onRequest: (req: IncomingMessage, res: ServerResponse) => void): Server {
   const server = createServer(
@@ -86,13 +88,20 @@ function parserError(err: { code?: string; rawPacket?: Buffer }): ShopError {
   }
 }
 
-/** Stops accepting, closes idle connections and resolves when the last response is out or DRAIN_MS_MAX has passed. */
+/**
+ * Stops accepting at once and resolves when the last connection is closed or DRAIN_MS_MAX has passed. A connection that
+ * is idle stays open for a moment longer: its client may be sending on it right now, and is told to close by the answer.
+ */
 export function drain(server: Server): Promise<void> {
   if (!server.listening) return Promise.resolve();
   return new Promise((resolve, reject) => {
+    // http.Server.close closes idle connections, too; run again it does only that, and reports that it is closed.
+    const linger = setTimeout(() => server.close(() => undefined), LINGER_MS);
     const cut = setTimeout(() => server.closeAllConnections(), DRAIN_MS_MAX);
-    server.close((err) => {
+    TcpServer.prototype.close.call(server, (err) => {
+      clearTimeout(linger);
       clearTimeout(cut);
+      server.close(() => undefined);
       if (err) reject(err);
       else resolve();
     });

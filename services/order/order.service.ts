@@ -2,7 +2,7 @@
  * Orders: placing them as one transaction over order, product and payment, and reading them back. Also a participant:
  * a pending order is its vote.
  */
-import type { Context, ServiceSchema } from "moleculer";
+import type { Context, ServiceBroker, ServiceSchema } from "moleculer";
 import type { DecisionReply, InquiryReply, RunResult } from "../../actors/protocol/messages.ts";
 import { config } from "../../config/index.ts";
 import { decodeCursor, encodeCursor } from "../../lib/cursor.ts";
@@ -13,6 +13,7 @@ import { databaseMixin } from "../../mixins/database.mixin.ts";
 import { operatedMixin } from "../../mixins/operated.mixin.ts";
 import { outboxMixin } from "../../mixins/outbox.mixin.ts";
 import { participantMixin, type Votes } from "../../mixins/participant.mixin.ts";
+import { tracesOf } from "../../mixins/traces.ts";
 import type { Quote } from "../product/api.ts";
 import type { Order, PaymentStatus } from "./api.ts";
 import { GET_OPENAPI, LIST_OPENAPI, PLACE_OPENAPI } from "./openapi.ts";
@@ -44,6 +45,8 @@ interface PlaceParams {
   expectedTotal?: Money;
 }
 
+const HALF_THE_POOL = Math.ceil(config.databasePoolMax / 2);
+
 const isAdmin = (meta: Meta): boolean => meta.user.roles.includes("admin");
 
 const service: ServiceSchema = {
@@ -51,7 +54,10 @@ const service: ServiceSchema = {
   mixins: [
     outboxMixin("notification.receive"),
     operatedMixin(operatedOrders),
-    participantMixin(({ db }) => orderParticipant(db) as Votes),
+    participantMixin((host) => {
+      const traces = tracesOf((host as unknown as { broker: ServiceBroker }).broker);
+      return orderParticipant(host.db, traces && ((txIds) => traces.traceparentsOf("order", txIds))) as Votes;
+    }),
     databaseMixin("order", new URL("./migrations/", import.meta.url)),
   ],
   settings: { rest: "/" },
@@ -62,6 +68,11 @@ const service: ServiceSchema = {
       rest: "POST /orders",
       grpc: "shop.v1.Orders/PlaceOrder",
       auth: "user",
+      retry: false,
+      // What fails behind it has breakers of its own, and a refused order is no fault of this node.
+      circuitBreaker: { enabled: false },
+      // A repeat meets the first try where that is remembered, and is answered at once.
+      key: "#idempotencyKey",
       successStatus: 201,
       openapi: PLACE_OPENAPI,
       params: {
@@ -118,6 +129,8 @@ const service: ServiceSchema = {
       auth: "user",
       idempotent: true,
       query: ["limit", "cursor"],
+      // Lists must leave connections to the checkout.
+      bulkhead: { enabled: true, concurrency: HALF_THE_POOL, maxQueueSize: 100 },
       openapi: LIST_OPENAPI,
       params: {
         userId: "uuid",

@@ -29,6 +29,9 @@ describe("the configuration", () => {
     const load = () =>
       loadConfig({
         PORT: "80000",
+        METRICS_PORT: "metrics",
+        OTEL_EXPORTER_OTLP_ENDPOINT: "grpc://collector:4317",
+        OTEL_TRACES_SAMPLER_ARG: "2",
         SERVICES: "api,cart",
         LOGLEVEL: "loud",
         ADMIN_EMAIL: "nobody",
@@ -39,6 +42,10 @@ describe("the configuration", () => {
         BCRYPT_COST: "3",
         MAILBOX_CAPACITY: "0",
         BATCH_MAX: "2.5",
+        BALANCER: "best",
+        CACHER: "memcached://host",
+        IN_FLIGHT_MAX: "0",
+        RATE_LIMIT: "fast",
         DECISION_RETENTION_HOURS: "-1",
         TRANSPORTER: "redis://host:6379",
         GRPC_PORT: "-1",
@@ -46,9 +53,12 @@ describe("the configuration", () => {
         PARTICIPANT_TOKEN: "short",
         FOREIGN_PARTICIPANTS: "voucher=grpc://a:1,order=grpc://a:1,points=http://a:1",
       });
-    expect(load).toThrow(/18 fault\(s\)/);
+    expect(load).toThrow(/25 fault\(s\)/);
     for (const fault of [
       /PORT=80000/,
+      /METRICS_PORT=metrics/,
+      /OTEL_EXPORTER_OTLP_ENDPOINT=grpc/,
+      /OTEL_TRACES_SAMPLER_ARG=2/,
       /SERVICES names cart/,
       /LOGLEVEL=loud/,
       /ADMIN_EMAIL=nobody/,
@@ -59,6 +69,10 @@ describe("the configuration", () => {
       /BCRYPT_COST=3/,
       /MAILBOX_CAPACITY=0/,
       /BATCH_MAX=2\.5/,
+      /BALANCER=best/,
+      /CACHER: /,
+      /IN_FLIGHT_MAX=0/,
+      /RATE_LIMIT=fast/,
       /DECISION_RETENTION_HOURS=-1/,
       /TRANSPORTER: /,
       /GRPC_PORT=-1/,

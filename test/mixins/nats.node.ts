@@ -11,7 +11,11 @@ const broker = new ServiceBroker({
 });
 broker.createService({
   name: "remote",
-  actions: { ask: () => broker.nodeID, never: () => new Promise(() => undefined) },
+  actions: {
+    ask: () => broker.nodeID,
+    echo: ({ params }: { params: { text: string } }) => params.text,
+    never: () => new Promise(() => undefined),
+  },
 } as ServiceSchema);
 await broker.start();
 console.log("started");

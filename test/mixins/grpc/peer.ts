@@ -49,8 +49,8 @@ function remote(broker: ServiceBroker, begun: string[]): ServiceSchema {
         ...OVER_STREAM,
         handler(ctx: Context<object, { left?: string }>) {
           ctx.meta.left = broker.nodeID;
-          const { nodeID, requestID, caller, level, meta } = ctx;
-          return { params: ctx.params, from: nodeID, requestID, caller, level, meta: { ...meta } };
+          const { nodeID, requestID, caller, level, meta, headers } = ctx;
+          return { params: ctx.params, from: nodeID, requestID, caller, level, meta: { ...meta }, headers };
         },
       },
       nothing: { ...OVER_STREAM, handler: () => undefined },

@@ -1,0 +1,147 @@
+import { describe, expect, it } from "@jest/globals";
+import { Group } from "../../../scripts/cluster/group.ts";
+import { parseScale, planOf } from "../../../scripts/cluster/plan.ts";
+import type { Worker } from "../../../scripts/cluster/worker.process.ts";
+import { gate, until } from "../../support/until.ts";
+
+/** A worker without a process: the test says when it is ready and how it ends. */
+function double(nodeID: string) {
+  const ready = gate();
+  const ended = gate<string>();
+  const worker = {
+    nodeID,
+    pid: 0,
+    services: ["user"],
+    state: "starting",
+    wasStopped: false,
+    ready: ready.promise,
+    ended: ended.promise,
+    async stop() {
+      worker.wasStopped = true;
+      worker.state = "ended";
+      ended.open("exit code 0");
+      return true;
+    },
+  };
+  return {
+    worker: worker as unknown as Worker,
+    becomeReady() {
+      worker.state = "ready";
+      ready.open();
+    },
+    crash(how: string) {
+      worker.state = "ended";
+      ready.fail(new Error(`${nodeID} ended with ${how}`));
+      ended.open(how);
+    },
+  };
+}
+
+function open(replicas: number) {
+  const doubles: ReturnType<typeof double>[] = [];
+  const said: string[] = [];
+  const group = new Group({
+    name: "user",
+    services: ["user"],
+    replicas,
+    say: (line) => said.push(line),
+    open({ nodeID }) {
+      const made = double(nodeID);
+      doubles.push(made);
+      return made.worker;
+    },
+  });
+  const nth = (n: number) => until(`worker ${n} is opened`, () => doubles[n - 1]);
+  return { group, doubles, said, nth };
+}
+
+describe("a group of workers", () => {
+  it("is started when every replica is ready", async () => {
+    const { group, nth } = open(2);
+    const started = group.start();
+    (await nth(1)).becomeReady();
+    (await nth(2)).becomeReady();
+    await started;
+    expect([...group.workers].map(({ nodeID }) => nodeID)).toEqual(["user-1", "user-2"]);
+    expect(await group.stop()).toBe(true);
+  });
+
+  it("fails its start where a worker keeps crashing, with the reason of the last", async () => {
+    const { group, nth, doubles } = open(1);
+    const started = group.start();
+    started.catch(() => undefined);
+    for (let n = 1; n <= 4; n++) (await nth(n)).crash(`exit code ${n}`);
+    await expect(started).rejects.toThrow("user-4 ended with exit code 4");
+    expect(doubles.length).toBe(4);
+    await group.stop();
+  });
+
+  it("replaces a worker that ends, reports one that keeps ending, and does not spin", async () => {
+    const { group, nth, said, doubles } = open(1);
+    const started = group.start();
+    (await nth(1)).becomeReady();
+    await started;
+    (await nth(1)).crash("SIGKILL");
+    const openedAt: number[] = [];
+    for (let n = 2; n <= 5; n++) {
+      (await nth(n)).crash("exit code 1");
+      openedAt.push(performance.now());
+    }
+    await until("it is reported", () =>
+      said.at(-1)?.startsWith("user KEEPS CRASHING, 5 times in a row: user-5 ended with exit code 1"),
+    );
+    expect(group.isFailing).toBe(true);
+    // Each pause is at least half of its ceiling: 200, 400 and 800 ms before the third, fourth and fifth worker.
+    expect((openedAt.at(-1) ?? 0) - (openedAt[0] ?? 0)).toBeGreaterThan(1_300);
+    (await nth(6)).becomeReady();
+    await until("it says so", () => said.at(-1) === "user-6 is ready in the place of user-1");
+    expect(group.isFailing).toBe(false);
+    await group.stop();
+    expect(doubles.length).toBe(6);
+  });
+
+  it("restarts one after the other, and keeps the old worker where the new one fails", async () => {
+    const { group, nth, doubles } = open(2);
+    const started = group.start();
+    (await nth(1)).becomeReady();
+    (await nth(2)).becomeReady();
+    await started;
+    const said: string[] = [];
+    const restarted = group.restart((line) => said.push(line));
+    (await nth(3)).becomeReady();
+    (await nth(4)).crash("exit code 1");
+    await expect(restarted).rejects.toThrow("user-4 ended with exit code 1; user-2 goes on");
+    expect(said.join()).toMatch(/user-3 is ready.*draining user-1.*user-1 has ended/);
+    expect([...group.workers].map(({ nodeID }) => nodeID)).toEqual(["user-2", "user-3"]);
+    expect(doubles.length).toBe(4);
+    await group.stop();
+  });
+});
+
+describe("the plan of a cluster", () => {
+  it("has two gateways, last, and a manager in each order node", () => {
+    const plan = planOf({ product: 2 });
+    expect(plan.map(({ name, replicas }) => `${name} ${replicas}`)).toEqual([
+      "auth 1",
+      "user 1",
+      "product 2",
+      "order 1",
+      "payment 1",
+      "notification 1",
+      "api 2",
+    ]);
+    expect(plan.find(({ name }) => name === "order")?.services).toEqual(["order", "transaction-manager"]);
+  });
+
+  it("places managers in nodes of their own where they have a scale", () => {
+    const plan = planOf(parseScale("transaction-manager=2,order=3"));
+    expect(plan.find(({ name }) => name === "order")).toMatchObject({ services: ["order"], replicas: 3 });
+    expect(plan.find(({ name }) => name === "transaction-manager")).toMatchObject({ replicas: 2 });
+  });
+
+  it("refuses a scale that cannot be, naming every fault", () => {
+    expect(() => parseScale("cart=1,order=0,product=x")).toThrow(
+      /cart=1: there is no service cart[\s\S]*order=0: expected a number[\s\S]*product=x: expected/,
+    );
+  });
+});
