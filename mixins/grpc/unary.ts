@@ -7,6 +7,7 @@ import type { ActionSchema, Context, ServiceBroker } from "moleculer";
 import { config } from "../../config/index.ts";
 import { ShopError } from "../../lib/errors.ts";
 import { bearerTokenOf, idempotencyKeyOf, requestIdOf } from "../../lib/headers.ts";
+import { parseTraceparent } from "../../lib/traceparent.ts";
 import { type Mapping, refuseFaultyStrings } from "../../proto/contract.ts";
 import type { Principal, TokenVerifier } from "../token-verifier.ts";
 import { isSameSecret } from "./credentials.ts";
@@ -27,11 +28,7 @@ interface Meta {
   requestId: string;
   clientAddress: string;
   idempotencyKey?: string;
-  traceparent?: string;
 }
-
-/** W3C Trace Context, version 00. */
-const TRACEPARENT = /^00-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}$/;
 
 export async function serveUnary(
   serving: Serving,
@@ -56,12 +53,12 @@ export async function serveUnary(
     };
     const idempotencyKey = idempotencyKeyOf(sent("idempotency-key"));
     if (idempotencyKey !== undefined) meta.idempotencyKey = idempotencyKey;
-    const traceparent = sent("traceparent");
-    if (typeof traceparent === "string" && TRACEPARENT.test(traceparent)) meta.traceparent = traceparent;
     params = mapping.toParams(call.request);
     refuseFaultyStrings(params);
     const root = rootContext(serving.broker, call, action, meta);
-    const result = await root.call(action.name as string, params);
+    // The caller's trace goes on here, where traces are kept.
+    const parentSpan = serving.broker.isTracingEnabled() && parseTraceparent(sent("traceparent"));
+    const result = await root.call(action.name as string, params, parentSpan ? { parentSpan } : {});
     callback(null, mapping.toResponse(result, root.meta));
   } catch (err) {
     const { shopCode, ...status } = statusOf(err, { requestId, instance: call.getPath(), params });

@@ -2,7 +2,7 @@
 import { type ChannelCredentials, Client, credentials, loadPackageDefinition, Metadata } from "@grpc/grpc-js";
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from "@jest/globals";
 import { service as healthService } from "grpc-health-check";
-import { type Context, ServiceBroker, type ServiceSchema } from "moleculer";
+import { type BrokerOptions, type Context, ServiceBroker, type ServiceSchema } from "moleculer";
 import { ShopError } from "../../../lib/errors.ts";
 import { Grpc } from "../../../mixins/grpc.middleware.ts";
 import options from "../../../moleculer.config.ts";
@@ -62,10 +62,10 @@ const standIns: ServiceSchema[] = [
   },
 ] as ServiceSchema[];
 
-function open(): { broker: ServiceBroker; grpc: Grpc } {
+function open(more: Partial<BrokerOptions> = {}): { broker: ServiceBroker; grpc: Grpc } {
   const grpc = new Grpc(0);
   const middlewares = [grpc.middleware, ...(options.middlewares ?? [])];
-  const broker = new ServiceBroker({ ...options, logger: false, middlewares });
+  const broker = new ServiceBroker({ ...options, logger: false, middlewares, ...more });
   for (const schema of standIns) broker.createService(schema);
   return { broker, grpc };
 }
@@ -97,9 +97,8 @@ describe("a unary call", () => {
     });
   });
 
-  test("hands on the caller, the key, the request id and the trace, and answers the request id", async () => {
-    const traceparent = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
-    const metadata = { "idempotency-key": "k-1", "x-request-id": "r-1", traceparent };
+  test("hands on the caller, the key and the request id, and answers the request id", async () => {
+    const metadata = { "idempotency-key": "k-1", "x-request-id": "r-1" };
     const reply = await client.call(PLACE, {}, { token: keys.sign(), metadata });
     expect(reply).toMatchObject({ status: "OK", requestId: "r-1", message: { replayed: false } });
     expect(seen[0]?.meta).toMatchObject({
@@ -107,7 +106,6 @@ describe("a unary call", () => {
       idempotencyKey: "k-1",
       requestId: "r-1",
       clientAddress: "127.0.0.1",
-      traceparent,
     });
     expect(seen[0]?.requestID).toBe("r-1");
   });
@@ -215,6 +213,17 @@ describe("a unary call", () => {
     expect(await health("shop.v1.Products")).toBe("NOT_SERVING");
     const names = await reflected(grpc.port as number);
     expect(names).toEqual(expect.arrayContaining(["shop.v1.Products", "shop.v1.Participant"]));
+  });
+
+  test("goes on with its caller's trace, where traces are kept", async () => {
+    const traced = open({ tracing: { enabled: true, exporter: null } as never });
+    await traced.broker.start();
+    const other = new GrpcClient(traced.grpc.port as number);
+    const traceparent = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
+    await other.call(PLACE, {}, { token: keys.sign(), metadata: { traceparent } });
+    expect(seen[0]).toMatchObject({ requestID: expect.stringContaining("0af7651916cd43dd"), tracing: true });
+    other.close();
+    await traced.broker.stop();
   });
 
   test("needs a port of its own: one that is taken fails the start, and the variable is named", async () => {
