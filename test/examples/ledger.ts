@@ -9,6 +9,7 @@ import { DATABASES } from "../../config/index.ts";
 import { freePort } from "../../scripts/ports.ts";
 import { cloneDatabases, type TestDatabases, urlOfDatabase } from "../harness/databases.ts";
 import { ADMIN } from "../harness/shop.ts";
+import { GrpcClient } from "../support/grpc.ts";
 import { until } from "../support/until.ts";
 
 interface Ports {
@@ -67,6 +68,14 @@ export class Sides {
         () => false,
       );
     await until("the shop is ready", isReady, 60_000);
+  }
+
+  /** Resolves when what the ledger has answered is on its way: an answer to a question asked later has come. */
+  async answersAreOut(): Promise<void> {
+    const client = new GrpcClient(this.#ports.ledger);
+    const nothing = { participant: "points", watermark: "00000000-0000-0000-0000-000000000000", limit: 1 };
+    for (let i = 0; i < 2; i++) await client.call("shop.v1.Participant/Prune", nothing, { token: TOKEN });
+    client.close();
   }
 
   /** kill -9. */

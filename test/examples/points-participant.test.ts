@@ -70,6 +70,8 @@ test("the ledger, killed after its yes, learns that the order was committed", as
   const cat = await client.register("Cat");
   const bought = buy(cat, "tok_slow", "c-1");
   await until("it has voted", async () => (await sides.votes("prepared")).length === 1);
+  // A vote that died with it would be no vote, and the order would wait for its return.
+  await sides.answersAreOut();
   await sides.kill("ledger");
   expect(await bought).toBe(201);
   expect(await sides.points(cat.id)).toBe(0);
