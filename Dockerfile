@@ -20,7 +20,7 @@ COPY --from=dependencies /shop/node_modules ./node_modules
 COPY . .
 # By number, so that Kubernetes can see that it is not root. The files belong to root: the shop cannot change them.
 USER 1000:1000
-EXPOSE 3000 3030
+EXPOSE 3000 3030 50051
 # Often while it starts, because others wait for it; seldom afterwards, because each check is a process.
 HEALTHCHECK --interval=15s --timeout=3s --start-period=60s --start-interval=2s --retries=3 CMD ["node", "scripts/health.ts"]
 # Node itself is process 1: it hears SIGTERM, drains and exits. npm or a shell in between would swallow it.

@@ -37,6 +37,7 @@ export async function runCheckoutArm(arm: CheckoutArm, job: ArmJob, report: Repo
     env: {
       ...process.env,
       DATABASE_URL: job.server,
+      GRPC_PORT: "0",
       LOGLEVEL: "warn",
       NODE_ENV: "production",
       ...(arm === "2pc-batch1" ? { BATCH_MAX: "1" } : {}),
@@ -57,7 +58,14 @@ export async function runRestArm(job: ArmJob, report: Report): Promise<void> {
   const products = await makeShopDatabases(job);
   const shop = spawn(process.execPath, ["scripts/start.ts"], {
     stdio: ["ignore", "pipe", "inherit"],
-    env: { ...process.env, DATABASE_URL: job.server, PORT: "0", LOGLEVEL: "warn", NODE_ENV: "development" },
+    env: {
+      ...process.env,
+      DATABASE_URL: job.server,
+      PORT: "0",
+      GRPC_PORT: "0",
+      LOGLEVEL: "warn",
+      NODE_ENV: "development",
+    },
   });
   try {
     const url = await shopUrl(shop);

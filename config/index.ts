@@ -80,6 +80,16 @@ export interface Config {
   readonly environment: string;
   /** TCP port of the REST gateway; 0 takes a free one. */
   readonly port: number;
+  /** TCP port of the gRPC server; 0 takes a free one. */
+  readonly grpcPort: number;
+  /** PEM files of the gRPC server, and of this node as a client of others; undefined: no TLS. */
+  readonly grpcTls:
+    | { readonly cert: string; readonly key: string; readonly ca: string | undefined }
+    | undefined;
+  /** What participants outside the shop show it, and it shows them; undefined: there are none. */
+  readonly participantToken: string | undefined;
+  /** Participants outside the shop, by name: `host:port` of their gRPC servers. */
+  readonly foreignParticipants: Readonly<Record<string, string>>;
   /** TCP port of the node server (health, metrics); 0 takes a free one, undefined opens none. */
   readonly metricsPort: number | undefined;
   /** Where spans are sent, without /v1/traces; undefined: nothing is traced. */
@@ -221,6 +231,13 @@ export function loadConfig(env: Environment): Config {
         "set TRANSPORTER=nats://host:port, or host them too",
     );
 
+  const grpcTls = tlsOf(text("GRPC_TLS_CERT"), text("GRPC_TLS_KEY"), text("GRPC_TLS_CA"), faults);
+  const participantToken = text("PARTICIPANT_TOKEN");
+  if (participantToken !== undefined && !/^[\x21-\x7e]{16,}$/.test(participantToken))
+    faults.push("PARTICIPANT_TOKEN: expected at least 16 visible ASCII characters");
+  const foreignParticipants = foreignOf(list("FOREIGN_PARTICIPANTS"), faults);
+  if (Object.keys(foreignParticipants).length > 0 && participantToken === undefined)
+    faults.push("FOREIGN_PARTICIPANTS needs PARTICIPANT_TOKEN, which both sides show each other");
   const balancer = text("BALANCER") ?? "round-robin";
   if (!(BALANCERS as readonly string[]).includes(balancer))
     faults.push(`BALANCER=${balancer}: expected one of ${BALANCERS.join(", ")}`);
@@ -250,6 +267,10 @@ export function loadConfig(env: Environment): Config {
   const config: Config = {
     environment: text("NODE_ENV") ?? "development",
     port: integer("PORT", 3000, 0, 65_535),
+    grpcPort: integer("GRPC_PORT", 50_051, 0, 65_535),
+    grpcTls,
+    participantToken,
+    foreignParticipants: Object.freeze(foreignParticipants),
     metricsPort: text("METRICS_PORT") === undefined ? undefined : integer("METRICS_PORT", 3030, 0, 65_535),
     otlpEndpoint: httpUrl("OTEL_EXPORTER_OTLP_ENDPOINT"),
     tracesRatio: ratio("OTEL_TRACES_SAMPLER_ARG"),
@@ -318,6 +339,32 @@ function servicesOf(
     faults.push(`SERVICES names ${unknown.join(", ")}: expected names among ${SERVICES.join(", ")}`);
   if (names.length === 0) faults.push(`SERVICES=${said} names no service: this node would host nothing`);
   return SERVICES.filter((name) => names.includes(name));
+}
+
+function tlsOf(
+  cert: string | undefined,
+  key: string | undefined,
+  ca: string | undefined,
+  faults: string[],
+): Config["grpcTls"] {
+  if (cert !== undefined && key !== undefined) return Object.freeze({ cert, key, ca });
+  if (cert !== undefined || key !== undefined || ca !== undefined)
+    faults.push("GRPC_TLS_CERT, GRPC_TLS_KEY: both are needed for TLS, and GRPC_TLS_CA only with them");
+  return undefined;
+}
+
+/** `voucher=grpc://host:port`, each name once and none of ours. */
+function foreignOf(items: readonly string[], faults: string[]): Record<string, string> {
+  const found: Record<string, string> = {};
+  for (const item of items) {
+    const [, name, address] = /^([a-z][a-z0-9-]{0,62})=grpc:\/\/([^/\s]+:\d{1,5})$/.exec(item) ?? [];
+    if (name === undefined || address === undefined)
+      faults.push(`FOREIGN_PARTICIPANTS has ${item}: expected name=grpc://host:port`);
+    else if (name in found || (SERVICES as readonly string[]).includes(name))
+      faults.push(`FOREIGN_PARTICIPANTS has ${item}: the name ${name} is taken`);
+    else found[name] = address;
+  }
+  return found;
 }
 
 /** `transaction-manager` is TRANSACTION_MANAGER in a variable's name. */

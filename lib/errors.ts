@@ -33,6 +33,7 @@ export const ERRORS = {
   insufficient_stock: row(409, "FAILED_PRECONDITION", false, "Not enough stock"),
   price_changed: row(409, "FAILED_PRECONDITION", false, "The price has changed"),
   product_gone: row(409, "FAILED_PRECONDITION", false, "The product is no longer sold"),
+  refused_elsewhere: row(409, "FAILED_PRECONDITION", false, "A participant outside the shop refused"),
   stock_reserved: row(409, "FAILED_PRECONDITION", false, "The stock is reserved"),
   email_taken: row(409, "ALREADY_EXISTS", false, "The email address is taken"),
   sku_taken: row(409, "ALREADY_EXISTS", false, "The SKU is taken"),

@@ -11,13 +11,17 @@ type Timed = Context & { startHrTime: [number, number] | null };
 /** Made only for calls whose handler asks for a signal: most never do, and the checkout never pays for one. */
 const controllers = new WeakMap<Context, AbortController>();
 
-/** Milliseconds until the caller gives up; infinite where it never does. */
+/**
+ * Milliseconds until the caller gives up; infinite where it never does. Less than one is none: timers count in whole
+ * milliseconds, and the caller's may have fired already.
+ */
 export function remainingMs(ctx: Context): number {
   const { startHrTime } = ctx as Timed;
   const timeoutMs = ctx.options.timeout ?? 0;
   if (!startHrTime || timeoutMs <= 0) return Number.POSITIVE_INFINITY;
   const [seconds, nanoseconds] = process.hrtime(startHrTime);
-  return timeoutMs - seconds * 1e3 - nanoseconds / 1e6;
+  const leftMs = timeoutMs - seconds * 1e3 - nanoseconds / 1e6;
+  return leftMs < 1 ? 0 : leftMs;
 }
 
 /** Aborts when the caller gives up, with the error that the caller gets. */

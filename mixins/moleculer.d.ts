@@ -16,9 +16,12 @@ declare module "moleculer" {
   interface ActionSchema {
     /**
      * Who may call over the public interfaces. Absent means "user": an endpoint is never open by omission. "service" is
-     * another service of the shop, by SERVICE_SECRET; without one such a route does not exist.
+     * another service of the shop, by SERVICE_SECRET; without one such a route does not exist. "participant" is whoever
+     * shows PARTICIPANT_TOKEN, over gRPC alone.
      */
-    auth?: "none" | "user" | "admin" | "service";
+    auth?: "none" | "user" | "admin" | "service" | "participant";
+    /** The method of proto/shop/v1/ that serves the action; our own nodes call it over one open stream. */
+    grpc?: string;
     /** Names of the params that come from the query string; the path's come from the path, all others from the body. */
     query?: string[];
     /** HTTP status of success where the action sets none by `ctx.meta.$statusCode`; 200 by default. */

@@ -22,6 +22,8 @@ export function participantMixin(
     actions: {
       // Managers repeat these themselves, by the protocol's rules.
       prepare: {
+        grpc: "shop.v1.Participant/Prepare",
+        auth: "participant",
         visibility: "public",
         retry: false,
         params: { entries: { type: "array", min: 1 } },
@@ -30,22 +32,28 @@ export function participantMixin(
         },
       },
       commit: {
+        grpc: "shop.v1.Participant/Commit",
+        auth: "participant",
         visibility: "public",
         retry: false,
-        params: { txIds: { type: "array", min: 1, items: "string" } },
+        params: { txIds: { type: "array", min: 1, items: "uuid" } },
         handler(ctx: Context<{ txIds: TxId[] }>): Promise<DecisionReply[]> {
           return this.voter.commit(ctx.params.txIds);
         },
       },
       abort: {
+        grpc: "shop.v1.Participant/Abort",
+        auth: "participant",
         visibility: "public",
         retry: false,
-        params: { txIds: { type: "array", min: 1, items: "string" } },
+        params: { txIds: { type: "array", min: 1, items: "uuid" } },
         handler(ctx: Context<{ txIds: TxId[] }>): Promise<DecisionReply[]> {
           return this.voter.abort(ctx.params.txIds);
         },
       },
       raiseSeal: {
+        grpc: "shop.v1.Participant/RaiseSeal",
+        auth: "participant",
         visibility: "public",
         idempotent: true,
         params: { upTo: "uuid" },
@@ -54,6 +62,8 @@ export function participantMixin(
         },
       },
       prune: {
+        grpc: "shop.v1.Participant/Prune",
+        auth: "participant",
         visibility: "public",
         params: { watermark: "uuid", limit: { type: "number", integer: true, min: 1 } },
         handler(ctx: Context<{ watermark: TxId; limit: number }>): Promise<number> {

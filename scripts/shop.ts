@@ -7,6 +7,7 @@ import { readdirSync } from "node:fs";
 import { setTimeout as sleep } from "node:timers/promises";
 import { type BrokerOptions, type Context, ServiceBroker, type ServiceSchema } from "moleculer";
 import { config, expectedBy, type ServiceName } from "../config/index.ts";
+import { Grpc } from "../mixins/grpc.middleware.ts";
 import options from "../moleculer.config.ts";
 import node from "../services/node/node.service.ts";
 
@@ -29,7 +30,10 @@ export interface ShopOptions {
 /** Creates the broker and loads its services, started neither. Throws where a service has no file. */
 export async function createShop({ services = config.services, overrides = {} }: ShopOptions = {}) {
   const schemas = (await Promise.all(services.map(loadServices))).flat();
-  const broker = new ShopBroker({ ...options, ...overrides });
+  const grpc = new Grpc(config.grpcPort);
+  const middlewares = [grpc.middleware, ...(options.middlewares ?? [])];
+  const broker = new ShopBroker({ ...options, middlewares, ...overrides });
+  broker.grpc = grpc;
   broker.expected = expectedBy(services, config);
   for (const schema of [...schemas, node]) broker.createService(schema);
   return broker;
@@ -42,6 +46,7 @@ export async function createShop({ services = config.services, overrides = {} }:
 export class ShopBroker extends ServiceBroker {
   /** Called with what makes going on impossible, after the start. Without it, the error is thrown. */
   onFatal: ((fault: Error) => void) | undefined;
+  grpc: Grpc | undefined;
   /** Services that this node hosts or calls. */
   expected: readonly ServiceName[] = [];
   #missingTimer: NodeJS.Timeout | undefined;
@@ -127,7 +132,7 @@ export class ShopBroker extends ServiceBroker {
     this.started = false; // readiness fails from here on
     clearTimeout(this.#missingTimer);
     if (this.transit?.connected) await this.#leave();
-    await this.#settle("api");
+    await Promise.all([this.#settle("api"), this.grpc?.drain()]);
     if (this.transit) await this.#untilIdle();
     await this.#settle("transaction-manager");
   }

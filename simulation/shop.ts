@@ -325,6 +325,7 @@ export class Shop {
       },
       markAnsweredPending: (txId) => markAnsweredPending(db, txId),
       today: () => new Date(EPOCH_MS + Math.floor(this.#world.now) + node.wallClockOffMs),
+      foreign: [],
     };
     return {
       place: async (command: PlaceCommand) => {

@@ -9,6 +9,7 @@ import { isOutOfReach, ShopError } from "../../lib/errors.ts";
 import { newId } from "../../lib/ids.ts";
 import { actorsMixin } from "../../mixins/actors.mixin.ts";
 import { databaseMixin, unavailable } from "../../mixins/database.mixin.ts";
+import { ForeignParticipant } from "../../mixins/grpc/foreign.ts";
 import { measure } from "../../mixins/measures.ts";
 import { tracesOf } from "../../mixins/traces.ts";
 import type {
@@ -72,9 +73,18 @@ const service: ServiceSchema = {
     },
 
     outcome: {
+      grpc: "shop.v1.TransactionManager/Outcome",
+      auth: "participant",
       visibility: "public",
       idempotent: true,
-      params: { inquiries: { type: "array", min: 1, max: 1_000 } },
+      params: {
+        inquiries: {
+          type: "array",
+          min: 1,
+          max: 1_000,
+          items: { type: "object", props: { txId: "uuid", waitedMs: { type: "number", min: 0 } } },
+        },
+      },
       handler(ctx: Context<{ inquiries: Inquiry[] }>): Promise<InquiryReply[]> {
         return this.manager.outcome(ctx.params.inquiries);
       },
@@ -152,12 +162,20 @@ const service: ServiceSchema = {
     if (traces)
       decisions.decide = (proposals) =>
         traces.batch("decide", this.name, idsOf(proposals), () => decide(proposals));
+    const foreign = foreignParticipants();
+    this.foreign = foreign;
     const participants: ParticipantPort = {
-      prepare: (name, entries) => tellOf<PrepareReply[]>(idsOf(entries), `${name}.prepare`, { entries }),
-      commit: (name, txIds) => tellOf<DecisionReply[]>(txIds, `${name}.commit`, { txIds }),
-      abort: (name, txIds) => tellOf<DecisionReply[]>(txIds, `${name}.abort`, { txIds }),
-      raiseSeal: (name, upTo) => tell<TxId>(`${name}.raiseSeal`, { upTo }),
-      prune: (name, watermark, limit) => tell<number>(`${name}.prune`, { watermark, limit }),
+      prepare: (name, entries) =>
+        foreign.get(name)?.prepare(entries) ??
+        tellOf<PrepareReply[]>(idsOf(entries), `${name}.prepare`, { entries }),
+      commit: (name, txIds) =>
+        foreign.get(name)?.commit(txIds) ?? tellOf<DecisionReply[]>(txIds, `${name}.commit`, { txIds }),
+      abort: (name, txIds) =>
+        foreign.get(name)?.abort(txIds) ?? tellOf<DecisionReply[]>(txIds, `${name}.abort`, { txIds }),
+      raiseSeal: (name, upTo) =>
+        foreign.get(name)?.raiseSeal(upTo) ?? tell<TxId>(`${name}.raiseSeal`, { upTo }),
+      prune: (name, watermark, limit) =>
+        foreign.get(name)?.prune(watermark, limit) ?? tell<number>(`${name}.prune`, { watermark, limit }),
     };
     const manager = new TransactionManager({
       register: decisions,
@@ -191,6 +209,7 @@ const service: ServiceSchema = {
 
   async stopped() {
     await this.manager?.settle();
+    for (const participant of (this.foreign as Foreign | undefined)?.values() ?? []) participant.close();
   },
 
   methods: {
@@ -202,6 +221,15 @@ const service: ServiceSchema = {
   },
 };
 
+type Foreign = ReadonlyMap<string, ForeignParticipant>;
+
+const foreignParticipants = (): Foreign =>
+  new Map(
+    Object.entries(config.foreignParticipants).map(([name, address]) => [
+      name,
+      new ForeignParticipant(name, address, config.participantToken as string, PARTICIPANT_TIMEOUT_MS),
+    ]),
+  );
 const idsOf = (messages: readonly { txId: TxId }[]): TxId[] => messages.map(({ txId }) => txId);
 
 async function reached<Result>(work: Promise<Result>): Promise<Result> {

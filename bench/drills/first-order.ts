@@ -37,7 +37,10 @@ export const firstOrder: Drill = {
     const installMs = mark("npm ci");
     // npm start makes its own data directory here; the site has to know, to end its PostgreSQL whatever happens.
     const dataDir = site.dataDir("clone/.data");
-    const shop = site.run("npm", ["start"], "start", { cwd: clone, env: { PORT: String(port) } });
+    const shop = site.run("npm", ["start"], "start", {
+      cwd: clone,
+      env: { PORT: String(port), GRPC_PORT: "0" },
+    });
     await untilReady(site, url, shop, "start");
     const startMs = mark("npm start, until ready");
     await buy(url);

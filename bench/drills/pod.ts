@@ -41,7 +41,7 @@ export class Pod {
     this.url = `http://127.0.0.1:${ports[0]}`;
     this.#probeUrl = `http://127.0.0.1:${ports[1]}`;
     this.#process = site.run(process.execPath, ["scripts/start.ts"], name, {
-      env: { ...env, NODEID: name, PORT: String(ports[0]), METRICS_PORT: String(ports[1]) },
+      env: { ...env, NODEID: name, PORT: String(ports[0]), METRICS_PORT: String(ports[1]), GRPC_PORT: "0" },
     });
     void this.#probe().catch(() => undefined); // the drill is over
   }

@@ -45,6 +45,7 @@ export class Shop {
       env: {
         DATA_DIR: this.dataDir,
         PORT: String(this.#port),
+        GRPC_PORT: "0",
         NODE_ENV: "development",
         LOGLEVEL: "warn",
         BCRYPT_COST: "4", // drills wait for orders, not for password hashes

@@ -187,6 +187,8 @@ async function start({ env, scale, say, print }: Required<ClusterOptions>, steps
         NODEID: nodeID,
         TRANSPORTER: transporter,
         PORT: String(config.port),
+        // The gateways share one, as they share PORT. The others tell their peers which free one they took.
+        GRPC_PORT: services.includes("api") ? String(config.grpcPort) : "0",
         ADMIN_PASSWORD: administrator.password,
         // A worker's output is a pipe; whoever reads ours decides.
         LOGGER: config.logger ?? (process.stdout.isTTY ? "console" : "pino"),

@@ -14,6 +14,7 @@ import { parseTraceparent } from "../../lib/traceparent.ts";
 import { carrierTo, type Route } from "../../mixins/carrier.ts";
 import { READINESS, readiness } from "../../mixins/readiness.ts";
 import { SharedRedis } from "../../mixins/redis.ts";
+import { TokenVerifier } from "../../mixins/token-verifier.ts";
 import { requestTagsOf } from "../../mixins/traces.ts";
 import type { ProductChanged } from "../product/api.ts";
 import { clientAddressReader } from "./client-address.ts";
@@ -26,7 +27,6 @@ import { operationsOf, Router } from "./router.ts";
 import { serve } from "./serve.ts";
 import { createGatewayServer, drain } from "./server.ts";
 import { StaleCopies } from "./stale-copies.ts";
-import { TokenVerifier } from "./token-verifier.ts";
 
 const JWKS: Route = {
   action: "auth.jwks",

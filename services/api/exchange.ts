@@ -1,9 +1,11 @@
 /** One request and its answer: what is known about it while it passes through, and the only way to answer it. */
 import type { IncomingMessage, ServerResponse } from "node:http";
 import type { Logger } from "moleculer";
+import type { Failed } from "../../lib/failure.ts";
+import { requestIdOf } from "../../lib/headers.ts";
 import type { AnswerMeta, CallerMeta } from "./api.ts";
-import { corsHeaders, requestIdOf, responseHeaders } from "./headers.ts";
-import { type Failed, problemOf } from "./problem.ts";
+import { corsHeaders, responseHeaders } from "./headers.ts";
+import { problemOf } from "./problem.ts";
 
 export interface Exchange extends Failed {
   req: IncomingMessage;
@@ -20,7 +22,7 @@ export function beginExchange(
   res: ServerResponse,
   settings: { clientAddress: string; corsOrigins: readonly string[]; isStopping(): boolean },
 ): Exchange {
-  const requestId = requestIdOf(req);
+  const requestId = requestIdOf(req.headers["x-request-id"]);
   const fields = { ...responseHeaders(requestId), ...corsHeaders(req, settings.corsOrigins) };
   const meta = { user: null, requestId, clientAddress: settings.clientAddress };
   return { req, res, requestId, instance: "/", meta, fields, isStopping: settings.isStopping };

@@ -1,35 +1,5 @@
-/** Request headers that become ids and preconditions, and the headers that every response carries. */
+/** The headers that every response carries, and CORS. */
 import type { IncomingMessage } from "node:http";
-import { ShopError } from "../../lib/errors.ts";
-import { newId } from "../../lib/ids.ts";
-
-/** The client's own request id where it is 1 to 128 visible ASCII characters, else a new one. */
-export function requestIdOf(req: IncomingMessage): string {
-  const sent = req.headers["x-request-id"];
-  return typeof sent === "string" && /^[\x21-\x7e]{1,128}$/.test(sent) ? sent : newId();
-}
-
-/** Throws malformed_request unless the key is 1 to 255 visible ASCII characters; a repeated header is none either. */
-export function idempotencyKeyOf(req: IncomingMessage): string | undefined {
-  const key = req.headers["idempotency-key"];
-  if (key === undefined) return undefined;
-  if (typeof key === "string" && /^[\x21-\x7e]{1,255}$/.test(key)) return key;
-  throw new ShopError("malformed_request", "The Idempotency-Key must be 1 to 255 visible ASCII characters.", {
-    errors: [
-      {
-        parameter: "Idempotency-Key",
-        code: "malformed",
-        message: "must be 1 to 255 visible ASCII characters",
-      },
-    ],
-  });
-}
-
-/** The token of `Authorization: Bearer …` (RFC 6750), or undefined where the header is absent or of another scheme. */
-export function bearerTokenOf(req: IncomingMessage): string | undefined {
-  const match = /^Bearer +([^ ]+) *$/i.exec(req.headers.authorization ?? "");
-  return match?.[1];
-}
 
 /**
  * The header fields of any response. Answers are one person's and of one moment, so they are stored nowhere unless an

@@ -5,11 +5,10 @@
  */
 import { isUtf8 } from "node:buffer";
 import { type Fault, ShopError } from "../../lib/errors.ts";
+import { FAULTS_MAX, pointerOf, stringFault } from "../../lib/faults.ts";
 
 /** Our deepest body is 4 levels; the limit keeps recursive code (this walk, serializers, validators) off the stack's end. */
 const DEPTH_MAX = 20;
-/** More faults than anyone reads; without a bound a 100 KB body could ask for a 10 MB answer. */
-export const FAULTS_MAX = 100;
 
 export function parseJson(bytes: Buffer): unknown {
   if (!isUtf8(bytes)) throw malformed("The body is not valid UTF-8.");
@@ -33,17 +32,6 @@ export function parseJson(bytes: Buffer): unknown {
 /** True for a key that reaches an object's prototype when it is copied or merged. */
 export const isPrototypeKey = (key: string): boolean =>
   key === "__proto__" || key === "constructor" || key === "prototype";
-
-/** RFC 6901. */
-export const pointerOf = (path: readonly (string | number)[]): string =>
-  path.map((step) => `/${String(step).replaceAll("~", "~0").replaceAll("/", "~1")}`).join("");
-
-/** The fault of a string no database or log takes as it is, or undefined. */
-export function stringFault(value: string): Omit<Fault, "pointer"> | undefined {
-  if (value.includes("\0")) return { code: "null_character", message: "must not contain U+0000" };
-  if (!value.isWellFormed()) return { code: "lone_surrogate", message: "must not contain a lone surrogate" };
-  return undefined;
-}
 
 interface Walk {
   escapes: boolean;

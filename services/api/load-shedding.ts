@@ -5,7 +5,8 @@
  */
 import type { IncomingMessage, ServerResponse } from "node:http";
 import { ShopError } from "../../lib/errors.ts";
-import { corsHeaders, requestIdOf, responseHeaders } from "./headers.ts";
+import { requestIdOf } from "../../lib/headers.ts";
+import { corsHeaders, responseHeaders } from "./headers.ts";
 import { problemOf } from "./problem.ts";
 
 /** How often the delay is looked at; it also is the shortest delay that can be told from none. */
@@ -100,7 +101,7 @@ const OVERLOADED = new ShopError("overloaded", "The gateway is overloaded.", { r
 
 /** Answers a request that is not let in; its body is discarded unread. */
 export function refuse(req: IncomingMessage, res: ServerResponse, corsOrigins: readonly string[]): void {
-  const requestId = requestIdOf(req);
+  const requestId = requestIdOf(req.headers["x-request-id"]);
   const problem = problemOf(OVERLOADED, { requestId, instance: req.url?.split("?", 1)[0] ?? "/" });
   res.writeHead(problem.status, {
     ...responseHeaders(requestId),

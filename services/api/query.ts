@@ -3,7 +3,8 @@
  * that mistypes `limit` should learn it, and nothing from the URL may ever stand in for a member of the body.
  */
 import { type Fault, ShopError } from "../../lib/errors.ts";
-import { FAULTS_MAX, isPrototypeKey, stringFault } from "./json.ts";
+import { FAULTS_MAX, stringFault } from "../../lib/faults.ts";
+import { isPrototypeKey } from "./json.ts";
 
 /** `query` is what follows the question mark. Throws malformed_request (400) or validation_failed (422). */
 export function parseQuery(query: string, declared: ReadonlySet<string>): Record<string, string> {

@@ -4,16 +4,17 @@
  */
 import type { Context } from "moleculer";
 import { ShopError } from "../../lib/errors.ts";
+import { bearerTokenOf, idempotencyKeyOf } from "../../lib/headers.ts";
 import { isId } from "../../lib/ids.ts";
+import type { Principal } from "../../mixins/token-verifier.ts";
 import { hasBody, readBody } from "./body.ts";
 import { answer, answerResult, type Exchange } from "./exchange.ts";
-import { bearerTokenOf, idempotencyKeyOf, preflightHeaders } from "./headers.ts";
+import { preflightHeaders } from "./headers.ts";
 import { accepts } from "./negotiation.ts";
 import { parseQuery } from "./query.ts";
 import type { Operation, Route, Router } from "./router.ts";
 import { URL_CHARS_MAX } from "./server.ts";
 import type { StaleCopies } from "./stale-copies.ts";
-import type { Principal } from "./token-verifier.ts";
 
 export interface Serving {
   router: Router;
@@ -94,7 +95,7 @@ function operationOf({ resource, params }: Route, method: string): Operation {
 }
 
 async function callerOf(serving: Serving, { req }: Exchange, operation: Operation): Promise<Principal> {
-  const token = bearerTokenOf(req);
+  const token = bearerTokenOf(req.headers.authorization);
   if (token === undefined)
     throw new ShopError(
       "unauthorized",
@@ -141,7 +142,7 @@ async function paramsOf(
 }
 
 function setPreconditions({ req, meta }: Exchange): void {
-  const idempotencyKey = idempotencyKeyOf(req);
+  const idempotencyKey = idempotencyKeyOf(req.headers["idempotency-key"]);
   if (idempotencyKey !== undefined) meta.idempotencyKey = idempotencyKey;
   if (req.headers["if-match"] !== undefined) meta.ifMatch = req.headers["if-match"];
   if (req.headers["if-none-match"] !== undefined) meta.ifNoneMatch = req.headers["if-none-match"];

@@ -66,6 +66,7 @@ const service: ServiceSchema = {
     // Called by clients. Idempotent only by the client's key, so nothing between retries it.
     place: {
       rest: "POST /orders",
+      grpc: "shop.v1.Orders/PlaceOrder",
       auth: "user",
       retry: false,
       // What fails behind it has breakers of its own, and a refused order is no fault of this node.
@@ -108,6 +109,7 @@ const service: ServiceSchema = {
 
     get: {
       rest: "GET /orders/:id",
+      grpc: "shop.v1.Orders/GetOrder",
       auth: "user",
       idempotent: true,
       openapi: GET_OPENAPI,
@@ -123,6 +125,7 @@ const service: ServiceSchema = {
 
     listByUser: {
       rest: "GET /orders/user/:userId",
+      grpc: "shop.v1.Orders/ListOrdersByUser",
       auth: "user",
       idempotent: true,
       query: ["limit", "cursor"],
@@ -195,6 +198,7 @@ const service: ServiceSchema = {
         },
         markAnsweredPending: (txId) => markAnsweredPending(this.db, txId),
         today: () => new Date(),
+        foreign: Object.keys(config.foreignParticipants),
       };
     },
 

@@ -1,5 +1,6 @@
 /** The domain of order, pure: what an attempt to buy is, how it reads, and which of several noes the client hears. */
 import type { ReportedRefusal, TxId } from "../../actors/protocol/messages.ts";
+import { PARTICIPANTS } from "../../config/index.ts";
 import { ERRORS, type ErrorCode, type Fault, ShopError } from "../../lib/errors.ts";
 import type { QuotedLine } from "../product/api.ts";
 import type { Order, OrderStatus, PaymentStatus } from "./api.ts";
@@ -128,11 +129,19 @@ export function firstRefusal(refusals: readonly ReportedRefusal[]): ReportedRefu
   return [...refusals].sort((a, b) => rank(a) - rank(b))[0];
 }
 
+const OURS: ReadonlySet<string> = new Set(PARTICIPANTS);
+
 /** A refusal as the client hears it. */
 export function refusalError(
-  { reason, detail = {} }: ReportedRefusal,
+  { participant, reason, detail = {} }: ReportedRefusal,
   lines: readonly QuotedLine[],
 ): ShopError {
+  // One of another's words, where it is none of ours.
+  if (!OURS.has(participant) && !(reason in ERRORS))
+    return new ShopError("refused_elsewhere", `${participant} refuses the order: ${reason.slice(0, 64)}.`, {
+      participant,
+      reason: reason.slice(0, 64),
+    });
   const sku = lines.find((line) => line.productId === detail.productId)?.sku;
   const product = sku === undefined ? `product ${detail.productId}` : `product ${sku}`;
   switch (reason) {

@@ -43,6 +43,8 @@ export interface PlacePorts {
   /** Carries out a commit that the register has decided; resolves when it is durable here. */
   commitHere(txId: TxId): Promise<void>;
   markAnsweredPending(txId: TxId): Promise<OrderState | undefined>;
+  /** Participants outside the shop, which take part in every order. */
+  foreign: readonly string[];
   /** For the date that the order bears, and nothing else. */
   today(): Date;
 }
@@ -83,6 +85,9 @@ export async function place(command: PlaceCommand, bodyHash: string, ports: Plac
           lines: lines.map(({ productId, quantity, unitPrice }) => ({ productId, quantity, unitPrice })),
         },
         payment: { userId: command.userId, amount: total, currency, token: command.token },
+        ...Object.fromEntries(
+          ports.foreign.map((name) => [name, { userId: command.userId, total, currency, lines }]),
+        ),
       },
       { prepareMs: PREPARE_MS, answerMs: ANSWER_MS, durableAt: ["order"] },
     );

@@ -114,6 +114,7 @@ const service: ServiceSchema = {
   actions: {
     list: {
       rest: "GET /products",
+      grpc: "shop.v1.Products/ListProducts",
       auth: "none",
       idempotent: true,
       query: ["limit", "cursor", "q", "sort", "currency", "minPrice", "maxPrice"],
@@ -152,6 +153,7 @@ const service: ServiceSchema = {
 
     get: {
       rest: "GET /products/:id",
+      grpc: "shop.v1.Products/GetProduct",
       auth: "none",
       idempotent: true,
       key: "id",
@@ -256,6 +258,8 @@ const service: ServiceSchema = {
 
     // Called by order.place. The answer is a proposal: prepare checks it on the locked rows.
     quote: {
+      grpc: "shop.v1.Products/Quote",
+      auth: "user",
       visibility: "public",
       idempotent: true,
       params: {

@@ -32,6 +32,8 @@ describe("the import law", () => {
     ["config/index.ts", 'import { Mailbox } from "../actors/mailbox.ts";'],
     ["actors/mailbox.ts", 'import { migrate } from "../mixins/database.mixin.ts";'],
     ["actors/protocol/driver.ts", 'import { register } from "../transaction-manager/register.ts";'],
+    ["actors/mailbox.ts", 'import { CONTRACT } from "../proto/contract.ts";'],
+    ["proto/orders.ts", 'import { unavailable } from "../mixins/database.mixin.ts";'],
     ["mixins/events.mixin.ts", 'import type { Order } from "../services/order/api.ts";'],
     ["services/order/order.ts", 'import { stockOf } from "../product/api.ts";'],
     ["services/order/order.ts", 'import type { Product } from "../product/product.ts";'],
@@ -64,6 +66,7 @@ describe("the import law", () => {
       'import type { Database } from "../../mixins/database.mixin.ts";',
     ],
     ["actors/transaction-manager/register.ts", 'import { Supervisor } from "../supervisor.ts";'],
+    ["mixins/grpc/server.ts", 'import { CONTRACT } from "../../proto/contract.ts";'],
     ["config/index.ts", "const port = process.env.PORT;"],
     ["scripts/start.ts", 'import { config } from "../config/index.ts"; const home = process.env.HOME;'],
     [

@@ -48,8 +48,12 @@ describe("the configuration", () => {
         RATE_LIMIT: "fast",
         DECISION_RETENTION_HOURS: "-1",
         TRANSPORTER: "redis://host:6379",
+        GRPC_PORT: "-1",
+        GRPC_TLS_CERT: "cert.pem",
+        PARTICIPANT_TOKEN: "short",
+        FOREIGN_PARTICIPANTS: "voucher=grpc://a:1,order=grpc://a:1,points=http://a:1",
       });
-    expect(load).toThrow(/20 fault\(s\)/);
+    expect(load).toThrow(/25 fault\(s\)/);
     for (const fault of [
       /PORT=80000/,
       /METRICS_PORT=metrics/,
@@ -71,6 +75,11 @@ describe("the configuration", () => {
       /RATE_LIMIT=fast/,
       /DECISION_RETENTION_HOURS=-1/,
       /TRANSPORTER: /,
+      /GRPC_PORT=-1/,
+      /GRPC_TLS_CERT, GRPC_TLS_KEY: both/,
+      /PARTICIPANT_TOKEN: /,
+      /order=grpc:\/\/a:1: the name order is taken/,
+      /points=http:\/\/a:1: expected/,
     ])
       expect(load).toThrow(fault);
   });

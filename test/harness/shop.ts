@@ -70,6 +70,7 @@ async function createBroker(options: TestShopOptions, databases: TestDatabases, 
   Object.assign(process.env, {
     NODE_ENV: "test",
     PORT: "0",
+    GRPC_PORT: "0",
     LOGLEVEL: "fatal",
     BCRYPT_COST: "4",
     ADMIN_EMAIL: ADMIN.email,

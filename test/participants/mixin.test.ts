@@ -2,6 +2,7 @@
 import { afterEach, expect, test } from "@jest/globals";
 import { ServiceBroker, type ServiceSchema } from "moleculer";
 import type { DecisionReply, PrepareEntry, PrepareReply } from "../../actors/protocol/messages.ts";
+import { newId } from "../../lib/ids.ts";
 import { participantMixin, type Votes } from "../../mixins/participant.mixin.ts";
 import { entryOf } from "../support/replica.ts";
 import { gate, settled, until } from "../support/until.ts";
@@ -101,7 +102,7 @@ test("a commit that fails is pending: not acknowledged, and not refused either",
   const { commit } = await start({
     commit: () => Promise.reject(new Error("connection lost")),
   });
-  expect(await commit(["a", "b"])).toEqual(["pending", "pending"]);
+  expect(await commit([newId(), newId()])).toEqual(["pending", "pending"]);
 });
 
 test("what is being worked on when the service stops is answered", async () => {

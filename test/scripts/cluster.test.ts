@@ -42,6 +42,7 @@ describe("a worker cluster", () => {
       ADMIN_EMAIL: ADMIN.email,
       ADMIN_PASSWORD: ADMIN.password,
       PORT: String(port),
+      GRPC_PORT: "0",
       DATA_DIR: await mkdtemp(path.join(process.env[DIRECTORY_VARIABLE] as string, "cluster-")),
     };
     for (const [name, url] of Object.entries(databases.urls))

@@ -16,6 +16,7 @@ const COPIED = [
   "config",
   "actors",
   "mixins",
+  "proto",
   "services",
   "scripts",
   "moleculer.config.ts",

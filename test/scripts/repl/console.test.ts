@@ -124,6 +124,7 @@ test("npm start -- --repl has the console inside, and exit stops the whole shop"
     HOME: home,
     DATA_DIR: home,
     PORT: "0",
+    GRPC_PORT: "0",
     BCRYPT_COST: "4",
   });
   try {

@@ -6,8 +6,8 @@
 import { createPublicKey, type JsonWebKey, type KeyObject } from "node:crypto";
 import jwt from "jsonwebtoken";
 import { LRUCache } from "lru-cache";
-import { ShopError } from "../../lib/errors.ts";
-import { isId } from "../../lib/ids.ts";
+import { ShopError } from "../lib/errors.ts";
+import { isId } from "../lib/ids.ts";
 
 export interface Principal {
   id: string;

@@ -1,9 +1,12 @@
 /**
- * Turns fastest-validator's faults into ours: `items[0].quantity` becomes the pointer `/items/0/quantity`, a path or
- * query parameter its name, and "forbidden keys: a, b" one fault for each unknown key.
+ * Faults of a request, the same whichever way it came. Turns fastest-validator's into ours: `items[0].quantity` becomes
+ * the pointer `/items/0/quantity`, a path or query parameter its name, and "forbidden keys: a, b" one fault for each
+ * unknown key.
  */
-import type { Fault } from "../../lib/errors.ts";
-import { FAULTS_MAX, pointerOf } from "./json.ts";
+import type { Fault } from "./errors.ts";
+
+/** More faults than anyone reads; without a bound a 100 KB body could ask for a 10 MB answer. */
+export const FAULTS_MAX = 100;
 
 /** The longest list of allowed values, the currencies, is cut. */
 const MESSAGE_CHARS_MAX = 300;
@@ -13,6 +16,17 @@ interface ValidatorFault {
   field?: string;
   message?: string;
   expected?: unknown;
+}
+
+/** RFC 6901. */
+export const pointerOf = (path: readonly (string | number)[]): string =>
+  path.map((step) => `/${String(step).replaceAll("~", "~0").replaceAll("/", "~1")}`).join("");
+
+/** The fault of a string no database or log takes as it is, or undefined. */
+export function stringFault(value: string): Omit<Fault, "pointer"> | undefined {
+  if (value.includes("\0")) return { code: "null_character", message: "must not contain U+0000" };
+  if (!value.isWellFormed()) return { code: "lone_surrogate", message: "must not contain a lone surrogate" };
+  return undefined;
 }
 
 /** `params` is what was validated; `parameters` names those of them that came from the path or the query. */

@@ -1,7 +1,7 @@
 import { createHmac } from "node:crypto";
 import { beforeEach, describe, expect, jest, test } from "@jest/globals";
-import { type Jwk, TokenVerifier } from "../../../services/api/token-verifier.ts";
-import { type Signer, signer, USER_ID } from "./gateway.ts";
+import { type Jwk, TokenVerifier } from "../../mixins/token-verifier.ts";
+import { type Signer, signer, USER_ID } from "../services/api/gateway.ts";
 
 const ours = signer();
 let published: Signer[];

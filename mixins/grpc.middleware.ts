@@ -1,0 +1,88 @@
+/**
+ * gRPC for one broker: serves the actions that declare `grpc` where this node hosts any, and carries calls to such actions
+ * on other nodes over open streams. Also hands the caller's cancellation down: an action whose caller is gone is not
+ * begun. One process has one server, and in a shop of one process nothing but that server differs.
+ */
+import { randomBytes } from "node:crypto";
+import {
+  type ActionSchema,
+  type Context,
+  Errors,
+  type Middleware,
+  type ServiceBroker,
+  type ServiceSchema,
+} from "moleculer";
+import { Peers } from "./grpc/peers.ts";
+import { GrpcServer } from "./grpc/server.ts";
+
+type Handler = (ctx: Context) => Promise<unknown>;
+
+export class Grpc {
+  /** Where this node serves; undefined where it serves nothing or has not begun. */
+  port: number | undefined;
+  peers: Peers | undefined;
+  readonly #wishedPort: number;
+  #server: GrpcServer | undefined;
+
+  /** `port` 0 takes a free one. */
+  constructor(port: number) {
+    this.#wishedPort = port;
+  }
+
+  /** Finishes the calls that others have begun here, and begins no more. */
+  async drain(): Promise<void> {
+    await this.#server?.drain();
+  }
+
+  /** Innermost, so that everything else about a call is the same whichever way it takes. */
+  get middleware(): Middleware {
+    return {
+      name: "Grpc",
+      created: (broker) => {
+        this.peers = new Peers(broker);
+      },
+      localAction: (next: Handler): Handler => cancellable(next),
+      remoteAction: (next: Handler, action: ActionSchema): Handler => {
+        if (action.grpc === undefined) return cancellable(next);
+        return cancellable((ctx) => (this.peers as Peers).call(ctx, next));
+      },
+      starting: (broker) => this.#listen(broker),
+      started: async () => this.#server?.open(),
+      stopping: () => this.drain(),
+      stopped: async () => this.peers?.close(),
+    } as Middleware;
+  }
+
+  /** Before the transporter connects: others learn the port with the first that they hear of this node. */
+  async #listen(broker: ServiceBroker): Promise<void> {
+    // The gateway's node serves what others host, as the gateway does.
+    const isServing = broker.services.some(
+      ({ name, schema }) =>
+        name === "api" ||
+        Object.values(schema.actions ?? {}).some((action) => (action as ActionSchema | undefined)?.grpc),
+    );
+    if (!isServing) return;
+    // Told to other nodes only: whoever may call over the message server may call over a stream.
+    const grpcToken = randomBytes(24).toString("base64url");
+    this.#server = new GrpcServer(broker, grpcToken);
+    // A token signed with the new key may be here a moment later.
+    const allowRefetch = () => this.#server?.allowRefetch();
+    broker.createService({ name: "grpc", events: { "auth.keysRotated": allowRefetch } } as ServiceSchema);
+    this.port = await this.#server.listen(this.#wishedPort);
+    Object.assign(broker.metadata, { grpcPort: this.port, grpcToken });
+  }
+}
+
+/** A call is over for whom it descends from once their client is gone. */
+const cancellable =
+  (next: Handler): Handler =>
+  (ctx) => {
+    const signal = ctx.options.parentCtx?.locals?.signal ?? ctx.locals.signal;
+    if (!signal) return next(ctx);
+    if (signal.aborted)
+      return Promise.reject(
+        new Errors.RequestSkippedError({ action: ctx.action?.name as string, nodeID: ctx.nodeID as string }),
+      );
+    ctx.locals.signal = signal;
+    return next(ctx);
+  };

@@ -1,0 +1,188 @@
+/**
+ * The calling end of the stream to one node of ours: opens it, keeps it open, and opens it again with growing, jittered
+ * pauses when it broke. While it is not open, or does not keep up, it takes no calls and they go another way. A call whose
+ * stream breaks under it may have been carried out, and is told so; it is never sent twice from here.
+ */
+import { Client, type ClientDuplexStream, Metadata, type MethodDefinition } from "@grpc/grpc-js";
+import type { Context, ServiceBroker } from "moleculer";
+import { definitionOf } from "../../proto/contract.ts";
+import { clientCredentials } from "./credentials.ts";
+import { type Frames, FrameWriter, fromJson, type PeerAnswer, type PeerCall, toJson } from "./frames.ts";
+import { KEEPALIVE, MESSAGE_BYTES_MAX } from "./server.ts";
+
+export interface Address {
+  host: string;
+  port: number;
+  token: string;
+}
+
+/** The stream broke after the call was sent. */
+export class StreamBroken extends Error {}
+/** The node refused the call before it began. */
+export class CallRefused extends Error {}
+
+/** A node that restarts is back within seconds; one whose port cannot be reached is left alone most of the time. */
+const PAUSE_MS_MIN = 100;
+const PAUSE_MS_MAX = 10_000;
+/** For params and meta; the rest of a frame is small. */
+const JSON_BYTES_MAX = MESSAGE_BYTES_MAX - 4_096;
+
+interface Pending {
+  ctx: Context;
+  resolve(result: unknown): void;
+  reject(err: unknown): void;
+  onAbort: (() => void) | undefined;
+}
+
+const { Calls } = definitionOf("shop.v1.Peers") as Record<
+  "Calls",
+  MethodDefinition<Frames<PeerCall>, Frames<PeerAnswer>>
+>;
+
+export class PeerStream {
+  readonly #broker: ServiceBroker;
+  readonly #client: Client;
+  readonly #metadata = new Metadata();
+  readonly #pending = new Map<number, Pending>();
+  #stream: ClientDuplexStream<Frames<PeerCall>, Frames<PeerAnswer>> | undefined;
+  #writer: FrameWriter<PeerCall> | undefined;
+  #isOpen = false;
+  #isClosed = false;
+  #seq = 0;
+  #failures = 0;
+  #retry: NodeJS.Timeout | undefined;
+
+  constructor(broker: ServiceBroker, { host, port, token }: Address) {
+    this.#broker = broker;
+    this.#client = new Client(
+      host.includes(":") ? `[${host}]:${port}` : `${host}:${port}`,
+      clientCredentials(),
+      {
+        ...KEEPALIVE,
+        // Answers are as large as they are over NATS; calls are limited where they are received.
+        "grpc.max_receive_message_length": -1,
+        // Two brokers of one process must not share a connection, nor one with a channel of somebody else.
+        "grpc.use_local_subchannel_pool": 1,
+        "grpc.enable_retries": 0,
+      },
+    );
+    this.#metadata.set("authorization", `Bearer ${token}`);
+    this.#connect();
+  }
+
+  /** True where a call can be written now. */
+  get isReady(): boolean {
+    return this.#isOpen && this.#writer?.isFull === false;
+  }
+
+  /** Undefined where the call does not fit a frame. Rejects as StreamBroken, CallRefused, or what the action threw. */
+  call(ctx: Context): Promise<unknown> | undefined {
+    const { action, options } = ctx;
+    const params = toJson(ctx.params);
+    const meta = toJson(ctx.meta);
+    if (params.length + meta.length > JSON_BYTES_MAX) return undefined;
+    const seq = ++this.#seq;
+    return new Promise((resolve, reject) => {
+      const signal = ctx.locals.signal as AbortSignal | undefined;
+      const onAbort = signal && (() => this.#writer?.write({ seq: ++this.#seq, cancel: seq }, 0));
+      signal?.addEventListener("abort", onAbort as () => void, { once: true });
+      this.#pending.set(seq, { ctx, resolve, reject, onAbort });
+      const frame: PeerCall = {
+        seq,
+        call: {
+          action: action?.name as string,
+          params,
+          meta,
+          id: ctx.id,
+          requestId: ctx.requestID as string,
+          parentId: ctx.parentID ?? "",
+          caller: ctx.caller ?? "",
+          level: ctx.level,
+          timeoutMs: Math.ceil(options.timeout ?? 0),
+          nodeId: this.#broker.nodeID,
+          tracing: ctx.tracing ?? false,
+          headers: headersOf(ctx),
+        },
+      };
+      this.#writer?.write(frame, params.length + meta.length);
+    });
+  }
+
+  close(): void {
+    this.#isClosed = true;
+    clearTimeout(this.#retry);
+    // Answers that are on their way may still come; the node that is gone sends none.
+    this.#stream?.cancel();
+    this.#client.close();
+    this.#break();
+  }
+
+  #connect(): void {
+    const stream = this.#client.makeBidiStreamRequest(
+      Calls.path,
+      Calls.requestSerialize,
+      Calls.responseDeserialize,
+      this.#metadata,
+    );
+    this.#stream = stream;
+    this.#writer = new FrameWriter(stream);
+    this.#seq = 0;
+    // The other node sends it once it has accepted who we are.
+    stream.on("metadata", () => {
+      this.#isOpen = true;
+      this.#failures = 0;
+    });
+    stream.on("data", ({ frames }: Frames<PeerAnswer>) => {
+      for (const answer of frames) this.#take(answer);
+    });
+    stream.on("end", () => stream.end());
+    stream.on("error", () => undefined); // `status` tells the same
+    stream.once("status", () => {
+      if (this.#stream === stream) this.#break();
+    });
+  }
+
+  #break(): void {
+    this.#isOpen = false;
+    this.#stream = undefined;
+    this.#writer = undefined;
+    const pending = [...this.#pending.values()];
+    this.#pending.clear();
+    for (const call of pending) {
+      forget(call);
+      call.reject(new StreamBroken(`the stream to ${call.ctx.nodeID} broke`));
+    }
+    if (this.#isClosed) return;
+    const pause = Math.min(PAUSE_MS_MIN * 2 ** this.#failures++, PAUSE_MS_MAX);
+    this.#retry = setTimeout(() => this.#connect(), pause * (0.5 + Math.random() / 2)).unref();
+  }
+
+  #take({ seq, result, error, refused, meta }: PeerAnswer): void {
+    const call = this.#pending.get(seq);
+    if (!call) return;
+    this.#pending.delete(seq);
+    forget(call);
+    if (refused) {
+      call.reject(new CallRefused(`${call.ctx.nodeID} refused the call`));
+      return;
+    }
+    Object.assign(call.ctx.meta as object, fromJson(meta));
+    if (error) {
+      const { transit } = this.#broker as unknown as { transit: ErrorsFromPayload };
+      call.reject(transit._createErrFromPayload(fromJson(error), { sender: call.ctx.nodeID }));
+    } else call.resolve(fromJson(result));
+  }
+}
+
+function headersOf({ headers }: Context): Buffer | undefined {
+  return headers && Object.keys(headers).length > 0 ? toJson(headers) : undefined;
+}
+
+function forget({ ctx, onAbort }: Pending): void {
+  if (onAbort) (ctx.locals.signal as AbortSignal).removeEventListener("abort", onAbort);
+}
+
+/** What the framework's types leave out. */
+interface ErrorsFromPayload {
+  _createErrFromPayload(error: unknown, payload: { sender: string | null }): Error;
+}
