@@ -10,13 +10,27 @@ import { parseArgs } from "node:util";
 import { describe } from "../scripts/describe.ts";
 import type { Drill, DrillOptions, Figures, OptionName } from "./drills/drill.ts";
 import { firstOrder } from "./drills/first-order.ts";
+import { killNode } from "./drills/kill-node.ts";
 import { killReplay } from "./drills/kill-replay.ts";
+import { natsOutage } from "./drills/nats-outage.ts";
+import { overload } from "./drills/overload.ts";
+import { rollingRestart } from "./drills/rolling-restart.ts";
 import { sameKey } from "./drills/same-key.ts";
 import { sellOut } from "./drills/sell-out.ts";
 import { Site } from "./drills/site.ts";
 import { slowCard } from "./drills/slow-card.ts";
 
-const DRILLS: readonly Drill[] = [killReplay, slowCard, sellOut, sameKey, firstOrder];
+const DRILLS: readonly Drill[] = [
+  killReplay,
+  slowCard,
+  sellOut,
+  sameKey,
+  firstOrder,
+  rollingRestart,
+  killNode,
+  overload,
+  natsOutage,
+];
 
 const OPTIONS: Record<OptionName, string> = {
   times: "N          rounds, or kills",

@@ -28,6 +28,8 @@ const PAUSE_MS_MAX = 1_000;
 
 interface ClientOptions {
   sockets: number;
+  /** How long one attempt waits for its answer; a minute by default. */
+  answerMsMax?: number;
   /** Ends the waiting for a server, not the request that is out. */
   signal?: AbortSignal | undefined;
   /** Told once when a server that does not answer begins to be waited for, and once when it is back. */
@@ -108,11 +110,12 @@ export class ShopClient {
       ...(token !== undefined && { authorization: `Bearer ${token}` }),
       ...(idempotencyKey !== undefined && { "idempotency-key": idempotencyKey }),
     };
+    const { answerMsMax = ANSWER_MS_MAX } = this.#options;
     const { request } = this.#base.protocol === "https:" ? https : http;
     return new Promise((resolve, reject) => {
       const out = request(
         new URL(path, this.#base),
-        { method, headers, agent: this.#agent, timeout: ANSWER_MS_MAX },
+        { method, headers, agent: this.#agent, timeout: answerMsMax },
         (answer) => {
           const chunks: Buffer[] = [];
           answer.on("data", (chunk: Buffer) => chunks.push(chunk));
@@ -131,14 +134,14 @@ export class ShopClient {
           });
         },
       );
-      out.on("timeout", () => out.destroy(new Error(`no answer within ${ANSWER_MS_MAX / 1_000} s`)));
+      out.on("timeout", () => out.destroy(new Error(`no answer within ${answerMsMax / 1_000} s`)));
       out.on("error", reject);
       out.end(text);
     });
   }
 }
 
-const isNotYet = ({ status, body }: ShopAnswer<unknown>): boolean =>
+export const isNotYet = ({ status, body }: ShopAnswer<unknown>): boolean =>
   [408, 429, 502, 503, 504].includes(status) ||
   (status === 409 && (body as { code?: string }).code === "request_in_progress");
 
