@@ -4,28 +4,49 @@
  * the others must not change under us. scripts/shop.ts builds the broker from this; the framework's own overrides
  * from the environment do not apply.
  */
-import { type BrokerOptions, Validators } from "moleculer";
+import { type BrokerOptions, type Middleware, type ServiceBroker, Validators } from "moleculer";
 import { config } from "./config/index.ts";
+import { breakerMiddleware, isFault } from "./mixins/breaker.middleware.ts";
+import { bulkheadMiddleware } from "./mixins/bulkhead.middleware.ts";
+import { deadlineMiddleware } from "./mixins/deadline.middleware.ts";
 import { NATS_TRANSPORTER } from "./mixins/nats.transporter.ts";
+import { keyWithCaller, RedisCacher } from "./mixins/redis.cacher.ts";
+import { RendezvousStrategy } from "./mixins/rendezvous.strategy.ts";
+import { retryMiddleware } from "./mixins/retry.middleware.ts";
 
 /**
  * Innermost first. Against the framework's own order: the cache stands inside hooks and validation, so a hit is
- * authorised and its key made of validated params; the breaker stands outside the time-out, so it counts time-outs.
+ * authorised and its key made of validated params; the breaker stands outside the time limit, so it counts time-outs.
+ * Where one is ours, its file says what is wrong with the framework's.
  */
-const MIDDLEWARES = [
+const MIDDLEWARES: (string | Middleware)[] = [
   "Cacher",
   "ActionHook",
   "Validator",
-  "Bulkhead",
+  bulkheadMiddleware as unknown as Middleware,
   "ContextTracker",
-  "Timeout",
-  "CircuitBreaker",
-  "Retry",
-  "Fallback",
+  deadlineMiddleware as unknown as Middleware,
+  breakerMiddleware as unknown as Middleware,
   "ErrorHandler",
   "Tracing",
   "Metrics",
+  ((broker: ServiceBroker) => retryMiddleware(broker)) as unknown as Middleware,
 ];
+
+const STRATEGIES = {
+  "round-robin": "RoundRobin",
+  latency: "Latency",
+  rendezvous: RendezvousStrategy,
+} as const;
+
+/** What a cache may be wrong by, where an invalidation is lost on its way. */
+const CACHE_SECONDS = 30;
+
+function cacherOf(cacher: string | undefined): BrokerOptions["cacher"] {
+  if (cacher === undefined) return null;
+  if (cacher !== "memory") return new RedisCacher(cacher, CACHE_SECONDS) as never;
+  return { type: "MemoryLRU", options: { max: 1_000, ttl: CACHE_SECONDS, keygen: keyWithCaller } } as never;
+}
 
 /** Pino formats a first string with what follows and drops the rest; Moleculer logs (message, error | detail). */
 export function logMethod(this: unknown, args: unknown[], method: (...args: unknown[]) => void): void {
@@ -54,7 +75,7 @@ const options: BrokerOptions = {
   logLevel: config.logLevel,
 
   transporter: config.transporter ? { type: NATS_TRANSPORTER, options: { url: config.transporter } } : null,
-  cacher: null,
+  cacher: cacherOf(config.cacher),
   serializer: "JSON",
   heartbeatInterval: 3,
   // The check runs once per time-out, so a dead node is noticed within twice this.
@@ -62,18 +83,33 @@ const options: BrokerOptions = {
 
   // Above the checkout's own deadline of 5 s, which answers 202; this one ends what has no deadline.
   requestTimeout: 10_000,
-  // Retries belong to one layer and to actions that may be repeated; the framework's multiply per hop.
+  // The framework's is not in use: it multiplies per hop. Ours has no options (mixins/retry.middleware.ts).
   retryPolicy: { enabled: false },
-  circuitBreaker: { enabled: false },
-  // The mailboxes are the limit on the checkout path.
-  bulkhead: { enabled: false },
+  circuitBreaker: {
+    enabled: true,
+    threshold: 0.5,
+    minRequestCount: 10,
+    windowTime: 30,
+    // A service that is back is used again soon; one call is what it costs to find out.
+    halfOpenTime: 2_000,
+    timeoutsMax: 3,
+    check: isFault,
+  } as BrokerOptions["circuitBreaker"],
+  // Only where an action asks for it. The mailboxes are the limit on the checkout path.
+  bulkhead: { enabled: false, concurrency: 10, maxQueueSize: 100 },
   maxCallLevel: 20,
   // Cloning breaks moleculer-web, whose params hold the request and the response.
   contextParamsCloning: false,
 
   // Stopping waits this long for calls in flight; Kubernetes' and Docker's grace must be longer.
   tracking: { enabled: true, shutdownTimeout: 15_000 },
-  registry: { strategy: "RoundRobin", preferLocal: true, stopDelay: 100, discoverer: "Local" },
+  registry: {
+    strategy: STRATEGIES[config.balancer],
+    // It goes before any strategy, so the one that knows keys prefers this node by itself.
+    preferLocal: config.balancer !== "rendezvous",
+    stopDelay: 100,
+    discoverer: "Local",
+  } as BrokerOptions["registry"],
   // A started service is seen by other nodes after this, by default only after a second.
   transit: { serviceChangedDebounceTime: 100 } as BrokerOptions["transit"],
 

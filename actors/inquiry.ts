@@ -59,7 +59,7 @@ export class Inquiries {
   }
 
   async #inquire(): Promise<void> {
-    const { supervisor, ask, settle, alarm } = this.#options;
+    const { votes, supervisor, ask, settle, alarm } = this.#options;
     const now = supervisor.clock.now();
     const inquiries: Inquiry[] = [];
     for (const [txId, doubt] of this.#doubts) {
@@ -76,8 +76,12 @@ export class Inquiries {
       inquiries.map(async ({ txId }, i) => {
         const reply = replies[i];
         if (reply === "pending" || reply === undefined) return;
-        if (reply === "forgotten")
-          return alarm("a vote in doubt here is forgotten by the register", { txId });
+        if (reply === "forgotten") {
+          // Or settled here while the question was under way, by another replica, and forgotten rightly.
+          if ((await votes.inDoubt(BATCH_MAX)).includes(txId))
+            alarm("a vote in doubt here is forgotten by the register", { txId });
+          return;
+        }
         if ((await settle(txId, reply)) === "contradiction")
           alarm(`the register says ${reply}, the vote here says the opposite`, { txId });
       }),

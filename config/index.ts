@@ -51,6 +51,10 @@ export type DatabaseName = (typeof DATABASES)[number];
 export const PARTICIPANTS = ["order", "product", "payment"] as const satisfies readonly DatabaseName[];
 
 const LOG_LEVELS = ["fatal", "error", "warn", "info", "debug", "trace"] as const;
+/** How a call chooses among the nodes that could take it. */
+const BALANCERS = ["round-robin", "latency", "rendezvous"] as const;
+export type Balancer = (typeof BALANCERS)[number];
+
 type LogLevel = (typeof LOG_LEVELS)[number];
 const LOGGERS = ["console", "pino"] as const;
 type Logger = (typeof LOGGERS)[number];
@@ -77,6 +81,13 @@ export interface Config {
   readonly mailboxCapacity: number;
   /** Messages one batch holds at most; 1 turns group commit off. */
   readonly batchMax: number;
+  readonly balancer: Balancer;
+  /** `memory`, `redis://host:port`, or undefined for none. */
+  readonly cacher: string | undefined;
+  /** Requests that the gateway works on at once; more are refused. */
+  readonly inFlightMax: number;
+  /** Requests of one client address in so many seconds; undefined for no limit. */
+  readonly rateLimit: { readonly requests: number; readonly seconds: number } | undefined;
   /** How long decisions and final votes are kept, in hours; fractions are allowed. Never a matter of safety. */
   readonly decisionRetentionHours: number;
   /** `nats://host:port`, several separated by commas, or undefined for a shop of one process. */
@@ -152,6 +163,18 @@ export function loadConfig(env: Environment): Config {
         "set TRANSPORTER=nats://host:port, or host them too",
     );
 
+  const balancer = text("BALANCER") ?? "round-robin";
+  if (!(BALANCERS as readonly string[]).includes(balancer))
+    faults.push(`BALANCER=${balancer}: expected one of ${BALANCERS.join(", ")}`);
+
+  const cacher = text("CACHER");
+  const isRedis = cacher !== undefined && /^rediss?:\/\/[^/]/.test(cacher) && URL.canParse(cacher);
+  // The value may hold a password, so it is not repeated.
+  if (cacher !== undefined && cacher !== "memory" && !isRedis)
+    faults.push("CACHER: expected memory or redis://host:port, got something else");
+
+  const rateLimit = rateLimitOf(text("RATE_LIMIT"), faults);
+
   const logLevel = text("LOGLEVEL") ?? "info";
   if (!(LOG_LEVELS as readonly string[]).includes(logLevel))
     faults.push(`LOGLEVEL=${logLevel}: expected one of ${LOG_LEVELS.join(", ")}`);
@@ -186,6 +209,10 @@ export function loadConfig(env: Environment): Config {
     corsOrigins: Object.freeze(list("CORS_ORIGINS")),
     mailboxCapacity: integer("MAILBOX_CAPACITY", 2_000, 1, 1_000_000),
     batchMax: integer("BATCH_MAX", 256, 1, 10_000),
+    balancer: balancer as Balancer,
+    cacher,
+    inFlightMax: integer("IN_FLIGHT_MAX", 1_000, 1, 1_000_000),
+    rateLimit,
     // A day, so that operators find yesterday's decisions, and longer than any message or paused process is likely to be
     // late: what comes later still is refused all the same. At most ten years.
     decisionRetentionHours: hours("DECISION_RETENTION_HOURS", 24, 87_600),
@@ -203,6 +230,16 @@ export function loadConfig(env: Environment): Config {
       `the configuration has ${faults.length} fault(s):\n${faults.map((f) => `  - ${f}`).join("\n")}`,
     );
   return Object.freeze(config);
+}
+
+/** `100/60`: a hundred requests in a minute. */
+function rateLimitOf(value: string | undefined, faults: string[]): Config["rateLimit"] {
+  if (value === undefined) return undefined;
+  const [, requests, seconds] = /^([1-9]\d{0,6})\/([1-9]\d{0,4})$/.exec(value) ?? [];
+  if (requests !== undefined && seconds !== undefined)
+    return Object.freeze({ requests: Number(requests), seconds: Number(seconds) });
+  faults.push(`RATE_LIMIT=${value}: expected requests/seconds, such as 100/60`);
+  return undefined;
 }
 
 /** All where nothing is said. A node that would host nothing, or not what was meant, must not start. */

@@ -11,7 +11,9 @@ export const actorsMixin: Partial<ServiceSchema> = {
     // Called by the gateway's readiness. Answers the state of every actor; rejects while one keeps failing.
     health: {
       visibility: "public",
-      idempotent: true,
+      // Asked again by whoever probes; a breaker would answer for it when it is well again.
+      retry: false,
+      circuitBreaker: { enabled: false },
       params: {},
       handler(): ActorState[] {
         const states: ActorState[] = this.supervisor.states();

@@ -22,6 +22,12 @@ declare module "moleculer" {
     successStatus?: number;
     /** May run twice with the effect of once, so it may be retried after a timeout. */
     idempotent?: boolean;
+    /** False: no middleware repeats or holds back a call of it, because its callers do, or because nobody may. */
+    retry?: false;
+    /** Param (`id`) or member of meta (`#user.id`) by which the rendezvous balancer keeps calls at one node. */
+    key?: string;
+    /** The gateway may answer with its last copy while the service is away; members named by `omit` read null then. */
+    staleIfError?: { seconds: number; omit?: string[] };
     /** Milliseconds the action may take, instead of the broker's requestTimeout. */
     timeout?: number;
     openapi?: {

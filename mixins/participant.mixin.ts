@@ -19,8 +19,10 @@ export function participantMixin(
   return {
     mixins: [actorsMixin],
     actions: {
+      // Managers repeat these themselves, by the protocol's rules.
       prepare: {
         visibility: "public",
+        retry: false,
         params: { entries: { type: "array", min: 1 } },
         handler(ctx: Context<{ entries: PrepareEntry[] }>): Promise<PrepareReply[]> {
           return this.voter.prepare(ctx.params.entries);
@@ -28,6 +30,7 @@ export function participantMixin(
       },
       commit: {
         visibility: "public",
+        retry: false,
         params: { txIds: { type: "array", min: 1, items: "string" } },
         handler(ctx: Context<{ txIds: TxId[] }>): Promise<DecisionReply[]> {
           return this.voter.commit(ctx.params.txIds);
@@ -35,6 +38,7 @@ export function participantMixin(
       },
       abort: {
         visibility: "public",
+        retry: false,
         params: { txIds: { type: "array", min: 1, items: "string" } },
         handler(ctx: Context<{ txIds: TxId[] }>): Promise<DecisionReply[]> {
           return this.voter.abort(ctx.params.txIds);

@@ -1,6 +1,24 @@
 import { expect, test } from "@jest/globals";
 import { ServiceBroker } from "moleculer";
+import { isFault } from "../mixins/breaker.middleware.ts";
 import options from "../moleculer.config.ts";
+
+test("the middleware stands in this order, innermost first, none of it twice", () => {
+  const broker = new ServiceBroker({ ...options, logger: false });
+  const names = (broker.middlewares as unknown as { list: { name: string }[] }).list.map(({ name }) => name);
+  expect(names).toEqual([
+    "ActionHook",
+    "Validator",
+    "Bulkhead",
+    "ContextTracker",
+    "Deadline",
+    "Breaker",
+    "ErrorHandler",
+    "Tracing",
+    "Metrics",
+    "Repeat",
+  ]);
+});
 
 /** What a shop cannot afford to have changed by a new default of the framework, or by an edit that meant well. */
 test("the broker's effective options are those the shop stands on", () => {
@@ -8,7 +26,15 @@ test("the broker's effective options are those the shop stands on", () => {
   expect(broker.options).toMatchObject({
     requestTimeout: 10_000,
     retryPolicy: { enabled: false },
-    circuitBreaker: { enabled: false },
+    circuitBreaker: {
+      enabled: true,
+      threshold: 0.5,
+      minRequestCount: 10,
+      windowTime: 30,
+      halfOpenTime: 2_000,
+      timeoutsMax: 3,
+      check: isFault,
+    },
     bulkhead: { enabled: false },
     contextParamsCloning: false,
     maxCallLevel: 20,

@@ -47,6 +47,9 @@ const service: ServiceSchema = {
     run: {
       // Never idempotent: a second run is a second transaction.
       visibility: "public",
+      retry: false,
+      // Its failures are those of participants, which have breakers of their own.
+      circuitBreaker: { enabled: false },
       params: { requests: "object", options: "object" },
       handler(ctx: Context<{ requests: Requests; options: RunOptions }>): Promise<RunResult> {
         return this.manager.run(ctx.params.requests, ctx.params.options);

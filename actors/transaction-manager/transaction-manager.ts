@@ -352,8 +352,9 @@ export class TransactionManager {
       const reply = await (awaited ? mailboxes.commit : mailboxes.commitLater).ask(txId);
       if (reply === "done") return reply;
       if (reply === "pending") return false;
-      // A late repeat of a commit that was acknowledged and forgotten everywhere since concerns nobody.
-      if (reply === "forgotten" && (await this.#reads.ask(txId)) === "forgotten") return false;
+      // A late repeat of a commit that all had acknowledged before the watermark passed it concerns nobody. The decision
+      // itself may still be there: it is deleted after the votes.
+      if (reply === "forgotten" && txId <= (await this.#options.register.limits()).watermark) return false;
       this.#options.alarm(
         reply === "heuristic"
           ? `heuristic-mixed: the register says commit, an operator aborted at ${participant}`

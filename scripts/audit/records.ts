@@ -21,6 +21,7 @@ export interface OrderRecord {
   digest: string | null;
   /** Rows in the outbox that say the order is confirmed. */
   events: number;
+  /** Since the vote; null where the order has no time of its own. */
   age_ms: number | null;
 }
 
@@ -85,7 +86,7 @@ const chosen: Choice = (column) => `where ${column} = any($1::uuid[])`;
 
 const orders = (choice: Choice): string => `
   select coalesce(o.id, e.key) as id, o.state, o.user_id, o.total::text, o.currency, l.line_count, l.line_total, l.digest,
-    coalesce(e.events, 0) as events, ${ageOf("o.created_at")}
+    coalesce(e.events, 0) as events, ${ageOf("case when o.created_at is not null then o.voted_at end")}
   from (select * from orders ${choice("id")}) as o
   left join lateral (
     select count(*)::int as line_count, sum(line.quantity * line."unitPrice")::text as line_total,

@@ -6,15 +6,21 @@
 import type { IncomingMessage, ServerResponse } from "node:http";
 import type { Context, Service, ServiceSchema, ServiceSettingSchema } from "moleculer";
 import ApiGateway from "moleculer-web";
-import { config } from "../../config/index.ts";
+import { type Config, config } from "../../config/index.ts";
+import { ShopError } from "../../lib/errors.ts";
 import { READINESS, readiness } from "../../mixins/readiness.ts";
+import { SharedRedis } from "../../mixins/redis.ts";
+import type { ProductChanged } from "../product/api.ts";
 import { clientAddressReader } from "./client-address.ts";
 import { docsAliases } from "./docs.ts";
 import { answerError, beginExchange, type Exchange } from "./exchange.ts";
+import { LoadShedder, refuse } from "./load-shedding.ts";
 import { openApiOf } from "./openapi.ts";
+import { memoryLimiter, sharedLimiter } from "./rate-limit.ts";
 import { operationsOf, Router } from "./router.ts";
 import { serve } from "./serve.ts";
 import { createGatewayServer, drain } from "./server.ts";
+import { StaleCopies } from "./stale-copies.ts";
 import { TokenVerifier } from "./token-verifier.ts";
 
 /** Limits and breakers belong to the actions behind the gateway; around it they would close the whole shop. */
@@ -32,6 +38,9 @@ interface GatewaySettings extends ServiceSettingSchema {
   trustedProxies: readonly string[];
   /** Services that must be known before this node is ready. */
   expectedServices: readonly string[];
+  inFlightMax: number;
+  rateLimit: Config["rateLimit"];
+  cacher: string | undefined;
   [setting: string]: unknown;
 }
 
@@ -47,6 +56,9 @@ const gateway: ServiceSchema<GatewaySettings> = {
     corsOrigins: config.corsOrigins,
     trustedProxies: config.trustedProxies,
     expectedServices: config.expectedServices,
+    inFlightMax: config.inFlightMax,
+    rateLimit: config.rateLimit,
+    cacher: config.cacher,
     logRequest: null,
     logResponse: null,
     logRouteRegistration: "debug",
@@ -62,7 +74,15 @@ const gateway: ServiceSchema<GatewaySettings> = {
       },
     ],
     // Settings are broadcast to every node; these are nobody else's business.
-    $secureSettings: ["corsOrigins", "trustedProxies", "expectedServices", "routes"],
+    $secureSettings: [
+      "corsOrigins",
+      "trustedProxies",
+      "expectedServices",
+      "inFlightMax",
+      "rateLimit",
+      "cacher",
+      "routes",
+    ],
   },
 
   actions: {
@@ -116,7 +136,11 @@ const gateway: ServiceSchema<GatewaySettings> = {
 
   methods: {
     createServer() {
-      this.server ??= createGatewayServer(this.httpHandler);
+      this.server ??= createGatewayServer((req, res) => {
+        const shedder: LoadShedder = this.shedder;
+        if (!shedder.enter(req.url)) return refuse(req, res, this.settings.corsOrigins);
+        void this.httpHandler(req, res).finally(() => shedder.left());
+      });
     },
 
     /** Every request enters here, from the HTTP server. */
@@ -136,6 +160,17 @@ const gateway: ServiceSchema<GatewaySettings> = {
 
     verify(token: string) {
       return this.verifier.verify(token);
+    },
+
+    /** Nothing to wait for where there is no limit, which is the common case. */
+    limit(exchange: Exchange, path: string): Promise<void> | undefined {
+      if (!this.limiter || path.startsWith("/health/")) return undefined;
+      return this.limiter.take(exchange.meta.clientAddress).then((retryAfter: number | undefined) => {
+        if (retryAfter === undefined) return;
+        throw new ShopError("too_many_requests", `Send fewer requests; try again in ${retryAfter} seconds.`, {
+          retryAfter,
+        });
+      });
     },
 
     isComplete() {
@@ -163,11 +198,22 @@ const gateway: ServiceSchema<GatewaySettings> = {
     "auth.keysRotated"() {
       this.verifier.allowRefetch();
     },
+    "product.changed"(ctx: Context<ProductChanged>) {
+      this.staleCopies.forget((key: string) => key.includes(ctx.params.id));
+    },
   },
 
   created() {
     this.clientAddressOf = clientAddressReader(this.settings.trustedProxies);
     this.verifier = new TokenVerifier({ fetchKeys: () => this.broker.call("auth.jwks") });
+    const { inFlightMax, rateLimit, cacher } = this.settings;
+    this.shedder = new LoadShedder({ inFlightMax });
+    this.staleCopies = new StaleCopies();
+    if (rateLimit && cacher?.startsWith("redis")) this.redis = new SharedRedis(cacher, this.logger);
+    if (rateLimit)
+      this.limiter = this.redis
+        ? sharedLimiter(rateLimit, this.redis, `${config.namespace}:`)
+        : memoryLimiter(rateLimit);
     this.knownOperations = [];
     this.areRoutesStale = true;
     // moleculer-web rebuilds half a second after a change. Rebuilding at the next request instead means that no
@@ -186,8 +232,16 @@ const gateway: ServiceSchema<GatewaySettings> = {
     this.broker.middlewares.add({ name: "GatewayDrain", stopping: () => this.drain() });
   },
 
-  stopped() {
-    return this.drain();
+  started() {
+    this.shedder.start((refused: number, limit: number) =>
+      this.logger.warn(`overloaded: refused ${refused} requests, lets ${limit} in at once`),
+    );
+  },
+
+  async stopped() {
+    await this.drain();
+    this.shedder.stop();
+    this.redis?.close();
   },
 };
 

@@ -45,7 +45,8 @@ export function responseHeaders(requestId: string): Record<string, string> {
   };
 }
 
-const EXPOSED = "ETag, Idempotency-Replayed, Location, Retry-After, WWW-Authenticate, X-Request-Id";
+const EXPOSED =
+  "Age, Cache-Status, ETag, Idempotency-Replayed, Location, Retry-After, WWW-Authenticate, X-Request-Id";
 const ALLOWED = "Authorization, Content-Type, Idempotency-Key, If-Match, If-None-Match, X-Request-Id";
 
 /** CORS fields for an origin on the list, compared exactly (`https://shop.example.co` is not `….com`); else none. */

@@ -12,11 +12,15 @@ import { accepts } from "./negotiation.ts";
 import { parseQuery } from "./query.ts";
 import type { Operation, Route, Router } from "./router.ts";
 import { URL_CHARS_MAX } from "./server.ts";
+import type { StaleCopies } from "./stale-copies.ts";
 import type { Principal } from "./token-verifier.ts";
 
 export interface Serving {
   router: Router;
   verify(token: string): Promise<Principal>;
+  /** Throws too_many_requests where the client has used up its limit. */
+  limit(exchange: Exchange, path: string): Promise<void> | undefined;
+  staleCopies: StaleCopies;
   /** False while a service that this node expects has not been seen: then an unknown path may yet be one. */
   isComplete(): boolean;
 }
@@ -26,6 +30,7 @@ const NOTHING_HERE = "There is nothing at this path.";
 export async function serve(serving: Serving, ctx: Context, exchange: Exchange): Promise<void> {
   const { req, meta } = exchange;
   const { path, query } = targetOf(exchange);
+  await serving.limit(exchange, path);
   if (path === "*" && req.method === "OPTIONS")
     return answer(exchange, 204, { allow: "DELETE, GET, HEAD, OPTIONS, POST, PUT" });
   const route = serving.router.find(path.length > 1 && path.endsWith("/") ? path.slice(0, -1) : path);
@@ -46,7 +51,7 @@ export async function serve(serving: Serving, ctx: Context, exchange: Exchange):
   exchange.params = params;
   exchange.parameters = operation.parameters;
   setPreconditions(exchange);
-  const result = await ctx.call(operation.action as string, params);
+  const result = await serving.staleCopies.call(ctx, operation, exchange, params);
   answerResult(exchange, operation.successStatus, result);
 }
 

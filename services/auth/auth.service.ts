@@ -6,9 +6,11 @@
  */
 import { createPrivateKey, type KeyObject } from "node:crypto";
 import type { Context, Service, ServiceSchema } from "moleculer";
+import { config } from "../../config/index.ts";
 import { ShopError } from "../../lib/errors.ts";
 import { newId } from "../../lib/ids.ts";
 import { type Database, databaseMixin, unavailable } from "../../mixins/database.mixin.ts";
+import { SharedRedis } from "../../mixins/redis.ts";
 import type { CredentialsParams, Identity, UserView } from "../user/api.ts";
 import { ACCESS_TOKEN_SECONDS, signAccessToken } from "./access-token.ts";
 import type { JwksAnswer, KeysRotated, LoginParams, RefreshTokenParams, TokenAnswer } from "./api.ts";
@@ -23,11 +25,14 @@ import {
 } from "./key.repository.ts";
 import { type LoginThrottle, memoryThrottle } from "./login.throttle.ts";
 import { hashOf, makeRefreshToken } from "./refresh-token.ts";
+import { sharedThrottle } from "./shared.throttle.ts";
 import { makeSigningKey } from "./signing-key.ts";
 
 interface Vars {
   db: Database;
   throttle: LoginThrottle;
+  /** Where failed logins are counted for all replicas together. */
+  redis: SharedRedis | undefined;
   /** This process's copy of the key that signs. */
   signer: { kid: string; key: KeyObject } | undefined;
   tidyTimer: NodeJS.Timeout | undefined;
@@ -66,6 +71,8 @@ const auth = {
     login: {
       rest: "POST /login",
       auth: "none",
+      // Where replicas count failures for themselves, the same one counts those of an account.
+      key: "email",
       openapi: { summary: "Log in", tags: ["accounts"] },
       params: {
         $$strict: true,
@@ -211,7 +218,8 @@ const auth = {
   },
 
   created(this: AuthService) {
-    this.throttle = memoryThrottle();
+    this.redis = config.cacher?.startsWith("redis") ? new SharedRedis(config.cacher, this.logger) : undefined;
+    this.throttle = this.redis ? sharedThrottle(this.redis, `${config.namespace}:`) : memoryThrottle();
     this.tidying = Promise.resolve();
   },
 
@@ -224,6 +232,7 @@ const auth = {
 
   async stopped(this: AuthService) {
     clearInterval(this.tidyTimer);
+    this.redis?.close();
     await this.tidying;
   },
 };

@@ -1,7 +1,7 @@
 /**
  * Slows down whoever guesses a password: so many failures per account and address in a sliding window, then a wait.
  * `LoginThrottle` is the port; this file also holds the one that remembers in this process. It is bounded, and each
- * replica counts for itself until a store that the replicas share takes its place.
+ * replica counts for itself; shared.throttle.ts is the one whose counts they share.
  *
  * An attempt counts as failed from its beginning until it ends well, so a hundred at once are not a hundred guesses.
  * Nothing here depends on whether the account exists, so a wait tells nothing about that either.
@@ -61,5 +61,5 @@ export function memoryThrottle(now: () => number = Date.now): LoginThrottle {
 }
 
 /** Of fixed length, so that long addresses do not take more memory; the zero byte keeps the two parts apart. */
-const keyOf = (account: string, address: string): string =>
+export const keyOf = (account: string, address: string): string =>
   createHash("sha256").update(`${account.trim().toLowerCase()}\0${address}`).digest("base64url");

@@ -4,6 +4,7 @@
  */
 import type { Context, ServiceSchema } from "moleculer";
 import type { DecisionReply, InquiryReply, RunResult } from "../../actors/protocol/messages.ts";
+import { config } from "../../config/index.ts";
 import { decodeCursor, encodeCursor } from "../../lib/cursor.ts";
 import { ShopError } from "../../lib/errors.ts";
 import { isId } from "../../lib/ids.ts";
@@ -43,6 +44,8 @@ interface PlaceParams {
   expectedTotal?: Money;
 }
 
+const HALF_THE_POOL = Math.ceil(config.databasePoolMax / 2);
+
 const isAdmin = (meta: Meta): boolean => meta.user.roles.includes("admin");
 
 const service: ServiceSchema = {
@@ -60,6 +63,11 @@ const service: ServiceSchema = {
     place: {
       rest: "POST /orders",
       auth: "user",
+      retry: false,
+      // What fails behind it has breakers of its own, and a refused order is no fault of this node.
+      circuitBreaker: { enabled: false },
+      // A repeat meets the first try where that is remembered, and is answered at once.
+      key: "#idempotencyKey",
       successStatus: 201,
       openapi: PLACE_OPENAPI,
       params: {
@@ -114,6 +122,8 @@ const service: ServiceSchema = {
       auth: "user",
       idempotent: true,
       query: ["limit", "cursor"],
+      // Lists must leave connections to the checkout.
+      bulkhead: { enabled: true, concurrency: HALF_THE_POOL, maxQueueSize: 100 },
       openapi: LIST_OPENAPI,
       params: {
         userId: "uuid",

@@ -9,7 +9,7 @@ import type { Clock } from "../../actors/clock.ts";
 import type { PrepareReply, TxId } from "../../actors/protocol/messages.ts";
 import type { Supervisor } from "../../actors/supervisor.ts";
 import { isError, ShopError } from "../../lib/errors.ts";
-import type { Database } from "../../mixins/database.mixin.ts";
+import { type Database, unavailable } from "../../mixins/database.mixin.ts";
 import type { Authorization, CardGateway } from "./gateway.ts";
 import {
   type Answer,
@@ -68,7 +68,10 @@ export class CardCaller {
       capacity: Number.POSITIVE_INFINITY,
       inFlightMax: 2,
       behaviour: async (batch: Answer[]) => {
-        const recorded = await recordAnswers(db, sorted(batch));
+        // That the database is away says nothing of the card: the manager is told, and asks again.
+        const recorded = await recordAnswers(db, sorted(batch)).catch((err) => {
+          throw unavailable(err);
+        });
         return batch.map((answer) => recorded.has(answer.txId));
       },
     });

@@ -17,6 +17,11 @@ export interface Product {
   updatedAt: string;
 }
 
+/** Payload of the event `product.changed`: its name, price or existence is no longer what it was. */
+export interface ProductChanged {
+  id: string;
+}
+
 /** One line of an order as product prices it. `unitPrice` in minor units of `currency`. */
 export interface QuotedLine {
   productId: string;

@@ -12,6 +12,10 @@ export const MONEY_SCHEMA = {
   },
 } as const;
 
+/** Of answers that may come from the gateway's memory. */
+export const STALE_NOTE =
+  "While the catalogue cannot be reached this may be an old copy: it then carries Age and Cache-Status, and its stock and available are null.";
+
 export const PRODUCT_SCHEMAS = {
   Money: MONEY_SCHEMA,
   Product: {
@@ -34,10 +38,10 @@ export const PRODUCT_SCHEMAS = {
       name: { type: "string" },
       description: { type: "string" },
       price: { $ref: "#/components/schemas/Money" },
-      stock: { type: "integer", description: "Units on hand." },
+      stock: { type: ["integer", "null"], description: "Units on hand; null in an old copy." },
       available: {
-        type: "integer",
-        description: "Units on hand less those reserved by orders on their way.",
+        type: ["integer", "null"],
+        description: "Units on hand less those reserved by orders on their way; null in an old copy.",
       },
       version: { type: "integer", description: "Moves on edits, not on stock; the value for If-Match." },
       createdAt: time,

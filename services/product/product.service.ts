@@ -2,16 +2,24 @@
 import { hash } from "node:crypto";
 import type { Context, ServiceSchema } from "moleculer";
 import { config } from "../../config/index.ts";
-import { decodeCursor, encodeCursor } from "../../lib/cursor.ts";
 import { ShopError } from "../../lib/errors.ts";
 import { newId } from "../../lib/ids.ts";
 import type { Money } from "../../lib/money.ts";
 import { databaseMixin, sqlState } from "../../mixins/database.mixin.ts";
+import { remainingMs } from "../../mixins/deadline.middleware.ts";
 import { operatedMixin } from "../../mixins/operated.mixin.ts";
 import { participantMixin, type Votes } from "../../mixins/participant.mixin.ts";
-import type { Product, Quote, QuoteParams } from "./api.ts";
+import type { Product, ProductChanged, Quote, QuoteParams } from "./api.ts";
 import { DEMO_PRODUCTS } from "./demo.ts";
-import { PRODUCT_SCHEMAS, productResponse } from "./openapi.ts";
+import {
+  type ListParams,
+  type Page,
+  readPage,
+  type StocklessPage,
+  withoutStock,
+  withStock,
+} from "./listing.ts";
+import { PRODUCT_SCHEMAS, productResponse, STALE_NOTE } from "./openapi.ts";
 import { operatedReservations } from "./product.operated.ts";
 import { productParticipant } from "./product.participant.ts";
 import {
@@ -21,11 +29,7 @@ import {
   findProducts,
   insertProducts,
   isCatalogueEmpty,
-  type ListFilter,
-  listProducts,
   type ProductFields,
-  positionOf,
-  positionShape,
   replaceProduct,
   SORTS,
   toProduct,
@@ -42,6 +46,9 @@ interface Meta {
 }
 
 type WriteParams = Omit<ProductFields, "price" | "currency"> & { price: Money };
+
+/** While product is away the gateway shows what it saw last, for an hour, and nothing of the stock. */
+const STALE = { seconds: 3_600, omit: ["stock", "available"] };
 
 const PRICE_MAX = 90_000_000;
 const STOCK_MAX = 1_000_000_000;
@@ -66,6 +73,16 @@ const PRICE_FILTER = {
   max: PRICE_MAX,
   convert: true,
   optional: true,
+} as const;
+
+const LIST_PARAMS = {
+  limit: { type: "number", integer: true, min: 1, max: 100, default: 20, convert: true },
+  cursor: { type: "string", max: 1_000, optional: true },
+  q: { type: "string", max: 200, optional: true },
+  sort: { type: "enum", values: SORTS, default: "name" },
+  currency: { ...CURRENCY, optional: true },
+  minPrice: PRICE_FILTER,
+  maxPrice: PRICE_FILTER,
 } as const;
 
 /** The version leads, so that the ETag of a GET also serves as If-Match of a PUT, whatever the stock did meanwhile. */
@@ -100,46 +117,36 @@ const service: ServiceSchema = {
       auth: "none",
       idempotent: true,
       query: ["limit", "cursor", "q", "sort", "currency", "minPrice", "maxPrice"],
+      staleIfError: STALE,
+      // Searches must leave connections to the checkout.
+      bulkhead: { enabled: true, concurrency: Math.ceil(config.databasePoolMax / 2), maxQueueSize: 100 },
       openapi: {
         summary: "The catalogue",
         tags: ["products"],
         schemas: PRODUCT_SCHEMAS,
         responses: {
-          200: { description: "A page of products.", schema: { $ref: "#/components/schemas/ProductPage" } },
+          200: {
+            description: `A page of products. ${STALE_NOTE}`,
+            schema: { $ref: "#/components/schemas/ProductPage" },
+          },
         },
       },
-      params: {
-        limit: { type: "number", integer: true, min: 1, max: 100, default: 20, convert: true },
-        cursor: { type: "string", max: 1_000, optional: true },
-        q: { type: "string", max: 200, optional: true },
-        sort: { type: "enum", values: SORTS, default: "name" },
-        currency: { ...CURRENCY, optional: true },
-        minPrice: PRICE_FILTER,
-        maxPrice: PRICE_FILTER,
+      params: LIST_PARAMS,
+      async handler(ctx: Context<ListParams>): Promise<Page> {
+        if (!this.broker.cacher) return readPage(this.db, ctx.params);
+        return withStock(this.db, await ctx.call<StocklessPage, ListParams>("product.page", ctx.params));
       },
-      async handler(ctx: Context<ListFilter & { limit: number; cursor?: string }>) {
-        const { limit, cursor, ...filter } = ctx.params;
-        requireCurrency(filter);
-        const scope = [
-          "products",
-          filter.sort,
-          filter.q ?? "",
-          filter.currency ?? "",
-          filter.minPrice ?? "",
-          filter.maxPrice ?? "",
-        ];
-        const rows = await listProducts(
-          this.db,
-          filter,
-          decodeCursor(scope, cursor, positionShape(filter.sort)),
-          limit + 1,
-        );
-        const page = rows.slice(0, limit);
-        const last = page.at(-1);
-        return {
-          items: page.map(toProduct),
-          nextCursor: rows.length > limit && last ? encodeCursor(scope, positionOf(last, filter.sort)) : null,
-        };
+    },
+
+    // What of a page may be remembered. Called by list, on this node.
+    page: {
+      visibility: "protected",
+      auth: "none",
+      idempotent: true,
+      cache: { keys: Object.keys(LIST_PARAMS) },
+      params: LIST_PARAMS,
+      async handler(ctx: Context<ListParams>): Promise<StocklessPage> {
+        return withoutStock(await readPage(this.db, ctx.params));
       },
     },
 
@@ -147,8 +154,10 @@ const service: ServiceSchema = {
       rest: "GET /products/:id",
       auth: "none",
       idempotent: true,
+      key: "id",
+      staleIfError: STALE,
       openapi: {
-        ...productResponse(200, "The product."),
+        ...productResponse(200, `The product. ${STALE_NOTE}`),
         summary: "One product",
         tags: ["products"],
         headers: ["If-None-Match"],
@@ -185,6 +194,7 @@ const service: ServiceSchema = {
           insertProducts(this.db, [{ ...fields, id: newId() }], ctx.meta.user.id),
         );
         const product = toProduct(rows[0]);
+        await this.changed(ctx, product.id);
         ctx.meta.$location = `/products/${product.id}`;
         return product;
       },
@@ -206,7 +216,7 @@ const service: ServiceSchema = {
         const result = await this.refusingTakenSku(fields.sku, () =>
           replaceProduct(this.db, id, fields, versionOf(ctx.meta.ifMatch), ctx.meta.user.id),
         );
-        this.quotes.forget(id);
+        await this.changed(ctx, id);
         return this.edited(id, result);
       },
     },
@@ -238,7 +248,7 @@ const service: ServiceSchema = {
       params: { id: "uuid" },
       async handler(ctx: Context<{ id: string }, Meta>): Promise<void> {
         const removed = await deleteProduct(this.db, ctx.params.id);
-        this.quotes.forget(ctx.params.id);
+        await this.changed(ctx, ctx.params.id);
         if (!removed) throw new ShopError("not_found", `There is no product ${ctx.params.id}.`);
         ctx.meta.$statusCode = 204;
       },
@@ -257,8 +267,16 @@ const service: ServiceSchema = {
         fresh: { type: "boolean", optional: true },
       },
       handler(ctx: Context<QuoteParams>): Promise<Quote> {
-        return this.quotes.quote(ctx.params);
+        return this.quotes.quote(ctx.params, remainingMs(ctx));
       },
+    },
+  },
+
+  events: {
+    // Heard by every node, the one that edits included: what is remembered of the product is no longer so.
+    async "product.changed"(ctx: Context<ProductChanged>) {
+      this.quotes?.forget(ctx.params.id);
+      await this.broker.cacher?.clean("product.page:**");
     },
   },
 
@@ -278,6 +296,11 @@ const service: ServiceSchema = {
   },
 
   methods: {
+    /** Tells all nodes, after the change is durable. One that does not hear it notices within a minute. */
+    async changed(ctx: Context, id: string): Promise<void> {
+      await ctx.broadcast("product.changed", { id } satisfies ProductChanged);
+    },
+
     async refusingTakenSku<Result>(sku: string, write: () => Promise<Result>): Promise<Result> {
       try {
         return await write();
@@ -312,12 +335,5 @@ const service: ServiceSchema = {
     },
   },
 };
-
-function requireCurrency({ minPrice, maxPrice, currency }: ListFilter): void {
-  if (currency !== undefined || (minPrice === undefined && maxPrice === undefined)) return;
-  throw new ShopError("validation_failed", "A price filter needs a currency.", {
-    errors: [{ parameter: "currency", code: "required", message: "is required with minPrice and maxPrice" }],
-  });
-}
 
 export default service;

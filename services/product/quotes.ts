@@ -15,7 +15,8 @@ import { findPrices, listPrices, type PricedProduct } from "./product.repository
 const REMEMBERED_MAX = 50_000;
 /** Read in one query at the start, which it must not hold up; the rest is looked up when it is ordered. */
 const WARM_MAX = 10_000;
-/** How long an edit on another node may go unnoticed here; each order that meets it is priced twice. */
+/** How long an edit on another node may go unnoticed here where the event that tells of it is lost; each order that
+ *  meets it is priced twice. */
 const REMEMBERED_MS = 60_000;
 
 type Priced = Omit<PricedProduct, "id">;
@@ -48,9 +49,11 @@ export class Quotes {
     this.#remembered.delete(id);
   }
 
-  /** Throws product_gone for a product that is not sold, validation_failed for more than one currency. */
-  async quote({ items, fresh }: QuoteParams): Promise<Quote> {
-    const priced = await Promise.all(items.map(({ productId }) => this.#price(productId, fresh === true)));
+  /** `budgetMs`: a look-up that has not begun by then is dropped. Throws product_gone for a product that is not sold, validation_failed for more than one currency. */
+  async quote({ items, fresh }: QuoteParams, budgetMs?: number): Promise<Quote> {
+    const priced = await Promise.all(
+      items.map(({ productId }) => this.#price(productId, fresh === true, budgetMs)),
+    );
     const currency = priced[0]?.currency as string;
     const other = priced.findIndex((product) => product.currency !== currency);
     if (other !== -1)
@@ -70,10 +73,10 @@ export class Quotes {
     return { currency, lines, total: totalOf(lines) };
   }
 
-  async #price(id: string, fresh: boolean): Promise<Priced> {
+  async #price(id: string, fresh: boolean, budgetMs?: number): Promise<Priced> {
     const remembered = fresh ? undefined : this.#remembered.get(id);
     if (remembered) return remembered;
-    const row = await this.#lookups.ask(id);
+    const row = await this.#lookups.ask(id, budgetMs);
     if (!row)
       throw new ShopError("product_gone", `The product ${id} is not sold; take it out of the order.`, {
         productId: id,

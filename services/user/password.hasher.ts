@@ -8,12 +8,13 @@ import { availableParallelism } from "node:os";
 import { Piscina } from "piscina";
 import { ShopError } from "../../lib/errors.ts";
 import { normalised } from "./password.ts";
-import type { CompareTask, HashTask } from "./password.worker.ts";
+import { type CompareTask, EXPIRED, type HashTask, sharedClockMs } from "./password.worker.ts";
 
+/** `budgetMs`: what has not begun by then is dropped, as deadline_exceeded. */
 export interface Hasher {
-  hash(password: string): Promise<string>;
+  hash(password: string, budgetMs?: number): Promise<string>;
   /** Where `hash` is undefined it answers false in the same time. */
-  matches(password: string, hash: string | undefined): Promise<boolean>;
+  matches(password: string, hash: string | undefined, budgetMs?: number): Promise<boolean>;
   /** True where a hash was made at another cost than the one in force. */
   outdated(hash: string): boolean;
   close(): Promise<void>;
@@ -58,7 +59,9 @@ export function openHasher({ pepper, cost }: { pepper: Uint8Array; cost: number 
 
   const run = async <Result>(name: "hash" | "compare", task: HashTask | CompareTask): Promise<Result> => {
     try {
-      return (await pool.run(task, { name })) as Result;
+      const result = await pool.run(task, { name });
+      if (result !== EXPIRED) return result as Result;
+      throw new ShopError("deadline_exceeded", "The password waited for too long to be looked at.");
     } catch (err) {
       // piscina has neither a class nor a code for its full queue.
       if (err instanceof Error && err.message === "Task queue is at limit")
@@ -70,12 +73,14 @@ export function openHasher({ pepper, cost }: { pepper: Uint8Array; cost: number 
   };
 
   return {
-    hash: (password) => run("hash", { password: normalised(password), pepper, cost }),
-    async matches(password, hash) {
+    hash: (password, budgetMs) =>
+      run("hash", { password: normalised(password), pepper, cost, expiresAtMs: expiryOf(budgetMs) }),
+    async matches(password, hash, budgetMs) {
       const equal = await run<boolean>("compare", {
         password: normalised(password),
         pepper,
         hash: hash ?? dummy,
+        expiresAtMs: expiryOf(budgetMs),
       });
       return equal && hash !== undefined;
     },
@@ -87,6 +92,9 @@ export function openHasher({ pepper, cost }: { pepper: Uint8Array; cost: number 
     },
   };
 }
+
+const expiryOf = (budgetMs = Number.POSITIVE_INFINITY): number | null =>
+  Number.isFinite(budgetMs) ? sharedClockMs() + budgetMs : null;
 
 const prefixOf = (cost: number): string => `$2b$${String(cost).padStart(2, "0")}$`;
 

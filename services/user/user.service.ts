@@ -8,6 +8,7 @@ import { config } from "../../config/index.ts";
 import { ShopError } from "../../lib/errors.ts";
 import { newId } from "../../lib/ids.ts";
 import { type Database, databaseMixin, unavailable } from "../../mixins/database.mixin.ts";
+import { remainingMs } from "../../mixins/deadline.middleware.ts";
 import type { CredentialsParams, Identity, RegisterParams, UserView } from "./api.ts";
 import { ensureFirstAdmin } from "./first-admin.ts";
 import { type Hasher, openHasher } from "./password.hasher.ts";
@@ -71,7 +72,7 @@ const user = {
               id: newId(),
               email,
               name,
-              passwordHash: await this.hasher.hash(password),
+              passwordHash: await this.hasher.hash(password, remainingMs(ctx)),
               roles: ["user"],
             });
         if (!created)
@@ -102,7 +103,8 @@ const user = {
       async handler(this: UserService, ctx: Context<CredentialsParams>): Promise<Identity | null> {
         const { email, password } = ctx.params;
         const found = await findUserByEmail(this.db, email);
-        if (!(await this.hasher.matches(password, found?.passwordHash)) || !found) return null;
+        const isRight = await this.hasher.matches(password, found?.passwordHash, remainingMs(ctx));
+        if (!isRight || !found) return null;
         // A changed BCRYPT_COST reaches old accounts here; else their logins would differ in time from unknown ones.
         if (this.hasher.outdated(found.passwordHash)) {
           const becomes = await this.hasher.hash(password);

@@ -39,10 +39,14 @@ describe("the configuration", () => {
         BCRYPT_COST: "3",
         MAILBOX_CAPACITY: "0",
         BATCH_MAX: "2.5",
+        BALANCER: "best",
+        CACHER: "memcached://host",
+        IN_FLIGHT_MAX: "0",
+        RATE_LIMIT: "fast",
         DECISION_RETENTION_HOURS: "-1",
         TRANSPORTER: "redis://host:6379",
       });
-    expect(load).toThrow(/13 fault\(s\)/);
+    expect(load).toThrow(/17 fault\(s\)/);
     for (const fault of [
       /PORT=80000/,
       /SERVICES names cart/,
@@ -55,6 +59,10 @@ describe("the configuration", () => {
       /BCRYPT_COST=3/,
       /MAILBOX_CAPACITY=0/,
       /BATCH_MAX=2\.5/,
+      /BALANCER=best/,
+      /CACHER: /,
+      /IN_FLIGHT_MAX=0/,
+      /RATE_LIMIT=fast/,
       /DECISION_RETENTION_HOURS=-1/,
       /TRANSPORTER: /,
     ])

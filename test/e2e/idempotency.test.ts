@@ -1,5 +1,6 @@
 /** One Idempotency-Key, one order: over HTTP, with every service and a real PostgreSQL. */
 import { afterAll, beforeAll, expect, test } from "@jest/globals";
+import type { RunResult } from "../../actors/protocol/messages.ts";
 import { ADMIN, startTestShop, type TestShop } from "../harness/shop.ts";
 import { expectStatus, Shopper, type User } from "../support/client.ts";
 import { until } from "../support/until.ts";
@@ -151,4 +152,34 @@ test("a replay says what was bought, whatever became of the product and its pric
   expectStatus(await client.send("DELETE", `/products/${product.id}`, { token: admin }), 204);
   const again = expectStatus(await client.buy(ann, product.id, { key: "kept" }), 201);
   expect(again.text).toBe(first.text);
+});
+
+test("two runs for one key are two transactions and one order, at once and afterwards", async () => {
+  const product = await client.addProduct(admin);
+  const key = { userId: ann.id, idempotencyKey: "two-runs", bodyHash: "b" };
+  const line = { productId: product.id, quantity: 1, unitPrice: 990 };
+  const requests = {
+    order: {
+      ...key,
+      lines: [{ ...line, sku: product.sku, name: product.name }],
+      total: 990,
+      currency: "EUR",
+      createdAt: new Date().toISOString(),
+    },
+    product: { currency: "EUR", lines: [line] },
+    payment: { userId: ann.id, amount: 990, currency: "EUR", token: "tok_ok" },
+  };
+  const options = { prepareMs: 3_000, answerMs: 5_000, durableAt: ["order"] };
+  const run = () => shop.broker.call<RunResult, object>("transaction-manager.run", { requests, options });
+  const results = [...(await Promise.all([run(), run(), run()])), await run()];
+  expect(new Set(results.map(({ txId }) => txId)).size).toBe(4);
+  const made = results.filter(({ outcome }) => outcome === "commit");
+  expect(made).toHaveLength(1);
+  for (const result of results)
+    if (result.outcome !== "commit")
+      expect(result).toMatchObject({
+        outcome: "abort",
+        refusals: [{ participant: "order", reason: "key_taken", detail: { holder: made[0]?.txId } }],
+      });
+  expect(await client.quiet(product.id)).toMatchObject({ stock: 99 });
 });

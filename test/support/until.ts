@@ -1,18 +1,19 @@
 /** Waits for a condition instead of a time. */
 import { setTimeout as pause } from "node:timers/promises";
 
-/** Polls until `look` answers something true, and answers that. Throws after `msMax`, naming `what` never came. */
+/** Polls every `pauseMs` until `look` answers something true, and answers that. Throws after `msMax`, naming `what` never came. */
 export async function until<Result>(
   what: string,
   look: () => Result | Promise<Result>,
   msMax = 10_000,
+  pauseMs = 5,
 ): Promise<NonNullable<Result>> {
   const givesUpAt = performance.now() + msMax;
   for (;;) {
     const result = await look();
     if (result) return result as NonNullable<Result>;
     if (performance.now() > givesUpAt) throw new Error(`waited ${msMax} ms in vain: ${what}`);
-    await pause(5);
+    await pause(pauseMs);
   }
 }
 

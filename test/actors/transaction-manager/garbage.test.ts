@@ -49,6 +49,23 @@ async function bought({ manager }: Pick<ReturnType<typeof collector>, "manager">
   return txId;
 }
 
+describe("a commit that is repeated late", () => {
+  test.each([
+    ["calls no operator once the watermark has passed it, although its decision is still there", true, 0],
+    ["calls an operator where the participant has forgotten what the watermark has not passed", false, 1],
+  ])("%s", async (_, isPassed, alarms) => {
+    const shop = collector({ participants: pair() });
+    shop.of("product").commit = async (txIds) => {
+      if (isPassed) await bench.db.query({ text: "update watermark set tx_id = $1", values: [txIds[0]] });
+      return txIds.map(() => "forgotten");
+    };
+    const { txId } = await shop.manager.run(REQUESTS, RUN);
+    await shop.manager.settle();
+    expect(await bench.stored(txId)).toBe("commit");
+    expect(shop.alarms).toHaveLength(alarms);
+  });
+});
+
 describe("the watermark", () => {
   test("comes to the highest decision, once all have sealed it, and what lies below is deleted", async () => {
     const shop = collector();

@@ -122,6 +122,17 @@ describe("commit", () => {
   );
 });
 
+test("an abort that meets a commit alarms, and changes no outcome", async () => {
+  const { manager, of, alarms } = bench.manager();
+  of("order").vote = () => ({ kind: "no", reason: "key_taken" });
+  of("product").abort = async (txIds) => txIds.map(() => "contradiction");
+  const { txId, outcome } = await manager.run(REQUESTS, RUN);
+  expect(outcome).toBe("abort");
+  expect(alarms).toEqual([
+    { message: "product had committed what is aborted", detail: { txId, participant: "product" } },
+  ]);
+});
+
 describe("a run", () => {
   test("hears of the first no without waiting for the other votes", async () => {
     const { manager, of } = bench.manager();

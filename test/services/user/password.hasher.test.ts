@@ -72,6 +72,26 @@ describe("the hasher", () => {
     }
   });
 
+  test("does not begin what nobody waits for any more", async () => {
+    const slow = openHasher({ pepper, cost: 11 });
+    try {
+      const busy = Array.from({ length: availableParallelism() }, () => slow.hash("correct horse"));
+      const startedAt = performance.now();
+      const late = await Promise.allSettled(
+        Array.from({ length: 10 * availableParallelism() }, () => slow.matches("wrong", undefined, 1)),
+      );
+      const tookMs = performance.now() - startedAt;
+      await Promise.all(busy);
+      const busyMs = performance.now() - startedAt;
+      for (const result of late)
+        expect(result).toMatchObject({ reason: { type: "deadline_exceeded", code: 504 } });
+      // Ten rounds more would have taken ten times as long.
+      expect(tookMs).toBeLessThan(busyMs * 3);
+    } finally {
+      await slow.close();
+    }
+  });
+
   test("refuses at once what its queue does not hold, and does the rest", async () => {
     const asked = 60 * availableParallelism();
     const results = await Promise.allSettled(

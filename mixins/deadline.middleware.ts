@@ -1,0 +1,87 @@
+/**
+ * The time a call may take, and what is left of it. In place of the framework's Timeout, which lets the caller go and
+ * tells nobody: here work that waits can see that nobody waits for it any more (`remainingMs`), and work that runs can
+ * be told (`signalOf`). Time travels as a budget, never as a clock reading; nested calls get what is left.
+ */
+import { type Context, Errors, type Middleware, type ServiceBroker } from "moleculer";
+import type { Call, Wrap } from "./middleware.ts";
+
+type Timed = Context & { startHrTime: [number, number] | null };
+
+/** Made only for calls whose handler asks for a signal: most never do, and the checkout never pays for one. */
+const controllers = new WeakMap<Context, AbortController>();
+
+/** Milliseconds until the caller gives up; infinite where it never does. */
+export function remainingMs(ctx: Context): number {
+  const { startHrTime } = ctx as Timed;
+  const timeoutMs = ctx.options.timeout ?? 0;
+  if (!startHrTime || timeoutMs <= 0) return Number.POSITIVE_INFINITY;
+  const [seconds, nanoseconds] = process.hrtime(startHrTime);
+  return timeoutMs - seconds * 1e3 - nanoseconds / 1e6;
+}
+
+/** Aborts when the caller gives up, with the error that the caller gets. */
+export function signalOf(ctx: Context): AbortSignal {
+  let controller = controllers.get(ctx);
+  if (!controller) {
+    controller = new AbortController();
+    controllers.set(ctx, controller);
+    if (remainingMs(ctx) <= 0) controller.abort();
+  }
+  return controller.signal;
+}
+
+const TIMEOUTS = "moleculer.request.timeout.total";
+
+export function deadlineMiddleware(broker: ServiceBroker): Middleware {
+  const wrap: Wrap = (handler, action) => {
+    const fallbackMs = action.timeout ?? broker.options.requestTimeout ?? 0;
+    return ((ctx: Timed) => {
+      ctx.options.timeout ??= fallbackMs;
+      const timeoutMs = ctx.options.timeout;
+      if (timeoutMs <= 0) return handler(ctx);
+      // Nested calls subtract what has passed since.
+      ctx.startHrTime ??= process.hrtime();
+      const work = handler(ctx);
+      return new Promise((resolve, reject) => {
+        const timer = setTimeout(() => {
+          const err = new Errors.RequestTimeoutError({
+            action: action.name as string,
+            nodeID: ctx.nodeID ?? "",
+          });
+          controllers.get(ctx)?.abort(err);
+          broker.logger.warn(`${action.name} at ${ctx.nodeID} took more than ${Math.round(timeoutMs)} ms`, {
+            requestID: ctx.requestID,
+          });
+          broker.metrics.increment(TIMEOUTS, { service: action.service?.fullName, action: action.name });
+          reject(err);
+        }, timeoutMs);
+        work.then(
+          (result) => {
+            clearTimeout(timer);
+            resolve(result);
+          },
+          (err) => {
+            clearTimeout(timer);
+            reject(err);
+          },
+        );
+      });
+    }) as Call;
+  };
+  return {
+    name: "Deadline",
+    created() {
+      if (broker.isMetricsEnabled())
+        broker.metrics.register({
+          name: TIMEOUTS,
+          type: "counter",
+          labelNames: ["service", "action"],
+          description: "Number of timed out requests",
+          rate: true,
+        });
+    },
+    localAction: wrap,
+    remoteAction: wrap,
+  } as Middleware;
+}

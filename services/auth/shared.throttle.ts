@@ -1,0 +1,46 @@
+/**
+ * The login throttle whose counts all replicas share through Redis, by the same rules as the one in memory, which
+ * stands in while Redis is away: then each replica counts for itself, and nobody is let in uncounted.
+ */
+import { randomUUID } from "node:crypto";
+import type { SharedRedis } from "../../mixins/redis.ts";
+import { FAILURES_MAX, keyOf, type LoginThrottle, memoryThrottle, WINDOW_MS } from "./login.throttle.ts";
+
+/**
+ * A sorted set per pair: the attempts that failed or are under way, by their time on Redis's clock. Counting and
+ * recording are one script, so that a hundred at once are not a hundred guesses. Answers 0, or the milliseconds to wait.
+ */
+const BEGIN = `
+local t = redis.call('TIME')
+local at = t[1] * 1000 + math.floor(t[2] / 1000)
+redis.call('ZREMRANGEBYSCORE', KEYS[1], '-inf', at - ARGV[1])
+if redis.call('ZCARD', KEYS[1]) >= tonumber(ARGV[2]) then
+  local oldest = redis.call('ZRANGE', KEYS[1], 0, 0, 'WITHSCORES')
+  return math.max(1, oldest[2] + ARGV[1] - at)
+end
+redis.call('ZADD', KEYS[1], at, ARGV[3])
+redis.call('PEXPIRE', KEYS[1], ARGV[1])
+return 0`;
+
+export function sharedThrottle(redis: SharedRedis, prefix: string): LoginThrottle {
+  const alone = memoryThrottle();
+  return {
+    async begin(account, address) {
+      const key = `${prefix}login:${keyOf(account, address)}`;
+      const attempt = randomUUID();
+      const waitMs = await redis.ask((server) =>
+        server.eval(BEGIN, 1, key, WINDOW_MS, FAILURES_MAX, attempt),
+      );
+      if (waitMs === undefined) return alone.begin(account, address);
+      if (Number(waitMs) > 0) return { retryAfter: Math.max(1, Math.ceil(Number(waitMs) / 1_000)) };
+      return {
+        async succeeded() {
+          await redis.ask((server) => server.del(key));
+        },
+        async cancelled() {
+          await redis.ask((server) => server.zrem(key, attempt));
+        },
+      };
+    },
+  };
+}
