@@ -14,6 +14,8 @@ import { killNode } from "./drills/kill-node.ts";
 import { killReplay } from "./drills/kill-replay.ts";
 import { natsOutage } from "./drills/nats-outage.ts";
 import { overload } from "./drills/overload.ts";
+import { partition } from "./drills/partition.ts";
+import { retryStorm } from "./drills/retry-storm.ts";
 import { rollingRestart } from "./drills/rolling-restart.ts";
 import { sameKey } from "./drills/same-key.ts";
 import { sellOut } from "./drills/sell-out.ts";
@@ -28,7 +30,9 @@ const DRILLS: readonly Drill[] = [
   firstOrder,
   rollingRestart,
   killNode,
+  retryStorm,
   overload,
+  partition,
   natsOutage,
 ];
 
@@ -141,7 +145,7 @@ function listing(): string {
     DRILLS.filter((drill) => drill.takes.includes(option)).map(({ name }) => name);
   return [
     "usage: npm run drill -- NAME [options]",
-    ...DRILLS.map(({ name, about }) => `  ${name.padEnd(14)} ${about}`),
+    ...DRILLS.map(({ name, about }) => `  ${name.padEnd(15)} ${about}`),
     "options:",
     ...Object.entries(OPTIONS).map(
       ([option, about]) => `  --${option} ${about} (${takers(option as OptionName).join(", ")})`,

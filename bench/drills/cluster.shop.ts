@@ -69,7 +69,7 @@ export class ClusterShop {
       throw new Error("a drill breaks its NATS server, so it needs one of its own: unset NATS_URL");
     const postgres = await ensurePostgres({ dataDir, log });
     const links = { postgres: new URL(postgres.url), nats: new URL(nats.url) };
-    const cluster = await startCluster({
+    const starting = startCluster({
       env: {
         ...cleanEnvironment(),
         DATA_DIR: dataDir,
@@ -87,7 +87,9 @@ export class ClusterShop {
       say: (line) => site.say(line),
       print: log,
     });
-    site.onClose(() => cluster.stop());
+    // An interruption in the middle of the start is followed by a whole stop.
+    site.onClose(async () => (await starting.catch(() => undefined))?.stop());
+    const cluster = await starting;
     shop = new ClusterShop(site, cluster, nats, links.postgres);
     await shop.#startGenerator();
     return shop;

@@ -8,7 +8,7 @@ import { databaseName } from "../../config/database.ts";
 import type { DatabaseName, ServiceName } from "../../config/index.ts";
 import { ClusterShop } from "./cluster.shop.ts";
 import type { Drill } from "./drill.ts";
-import { databaseOf, type Fault, natsNameOf, Proxy } from "./proxy.ts";
+import { databaseOf, type Fault, natsNameOf, TcpProxy } from "./proxy.ts";
 import { auditLine } from "./shop.ts";
 import { failed, type Kind, monotonicMs, outcomes, type Request, sentBetween } from "./traffic.ts";
 
@@ -68,16 +68,16 @@ export const partition: Drill = {
   about: `links to NATS and to databases cut, cut one way, slowed by 2 s: no violation, healed within ${HEALED_MS_MAX / 1_000} s`,
   takes: ["times"],
   async run(site, { times = 1 }) {
-    let nats: Proxy | undefined;
-    let postgres: Proxy | undefined;
+    let nats: TcpProxy | undefined;
+    let postgres: TcpProxy | undefined;
     site.onClose(async () => {
       for (const proxy of [nats, postgres]) proxy?.heal();
       for (const proxy of [nats, postgres]) await proxy?.close();
     });
     const shop = await ClusterShop.open(site, {
       via: async (links) => {
-        nats = await Proxy.listen({ target: targetOf(links.nats), nameOf: natsNameOf, serverFirst: true });
-        postgres = await Proxy.listen({ target: targetOf(links.postgres), nameOf: databaseOf });
+        nats = await TcpProxy.listen({ target: targetOf(links.nats), nameOf: natsNameOf, serverFirst: true });
+        postgres = await TcpProxy.listen({ target: targetOf(links.postgres), nameOf: databaseOf });
         const through = Object.assign(new URL(links.postgres.href), { port: String(postgres.port) });
         return { TRANSPORTER: `nats://127.0.0.1:${nats.port}`, DATABASE_URL: through.href };
       },
@@ -87,7 +87,7 @@ export const partition: Drill = {
     let [requests, failures, generatorCpu, auditOk] = [0, 0, 0, true];
     for (let n = 1; n <= times; n++)
       for (const each of CASES) {
-        const proxy = (each.link === "nats" ? nats : postgres) as Proxy;
+        const proxy = (each.link === "nats" ? nats : postgres) as TcpProxy;
         const name = each.link === "nats" ? shop.workerOf(each.service).nodeID : databaseName(each.service);
         if (!proxy.names.includes(name)) throw new Error(`${name} has no connection through the proxy`);
         shop.begin(peakPerSecond * LOAD_SHARE);
@@ -116,7 +116,12 @@ export const partition: Drill = {
         requests += sent.requests.length;
         failures += failed(sent.requests).length;
         generatorCpu = Math.max(generatorCpu, sent.generatorCpu);
-        results.push({ ...each, failed: failed(during).length, unaffectedFailed: unaffected.length, healedMs });
+        results.push({
+          ...each,
+          failed: failed(during).length,
+          unaffectedFailed: unaffected.length,
+          healedMs,
+        });
         site.say(
           `${nameOf(each)} (${name}): ${failed(during).length} of ${during.length} failed ${JSON.stringify(outcomes(during))}, of the unaffected ${unaffected.length} ${JSON.stringify(outcomes(unaffected))}; healed after ${healedMs} ms`,
         );
@@ -134,7 +139,9 @@ export const partition: Drill = {
       failed: failures,
       failedDuring: Object.fromEntries(results.map((result) => [nameOf(result), result.failed])),
       unaffectedFailed: Object.fromEntries(
-        results.filter((each) => each.unaffectedFailed > 0).map((each) => [nameOf(each), each.unaffectedFailed]),
+        results
+          .filter((each) => each.unaffectedFailed > 0)
+          .map((each) => [nameOf(each), each.unaffectedFailed]),
       ),
       healedMs: Object.fromEntries(results.map((result) => [nameOf(result), result.healedMs])),
       healedMsMax: slowest,

@@ -83,7 +83,7 @@ interface Connection {
   destroy(): void;
 }
 
-export class Proxy {
+export class TcpProxy {
   readonly #options: ProxyOptions;
   readonly #server: Server;
   readonly #connections = new Set<Connection>();
@@ -94,8 +94,8 @@ export class Proxy {
     this.#server = createServer({ allowHalfOpen: true }, (client) => this.#accept(client));
   }
 
-  static async listen(options: ProxyOptions): Promise<Proxy> {
-    const proxy = new Proxy(options);
+  static async listen(options: ProxyOptions): Promise<TcpProxy> {
+    const proxy = new TcpProxy(options);
     proxy.#server.listen(0, "127.0.0.1");
     await once(proxy.#server, "listening");
     return proxy;
