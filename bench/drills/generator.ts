@@ -1,7 +1,7 @@
 /**
  * The customers of the drills, a program of its own so that its cost can be told from the shop's: orders (six in ten),
  * reads (three) and logins (one). Like real clients they repeat what met a lost connection, an answer that does not
- * come, or a "not yet", with the same Idempotency-Key, waiting as long as they are asked to; what has no final answer
+ * come, or a "not yet", with the same Idempotency-Key, on a new connection, waiting as long as they are asked to; what has no final answer
  * after 5 s has failed. In an open loop requests are due at a constant rate, whatever becomes of those before.
  */
 import { randomUUID } from "node:crypto";
@@ -59,7 +59,10 @@ async function ask(client: ShopClient, repeats: boolean): Promise<Request> {
   for (let attempts = 1, pauseMs = PAUSE_MS_MIN; ; attempts++, pauseMs *= 2) {
     let asked = 0;
     try {
-      const answer = await client.once<{ id?: string; code?: string; status?: unknown }>(request);
+      const answer = await client.once<{ id?: string; code?: string; status?: unknown }>({
+        ...request,
+        fresh: attempts > 1,
+      });
       const isFinal = !isNotYet(answer) && answer.status !== 202;
       outcome = answer.status < 300 && isFinal ? "ok" : nameOf(answer);
       retryAfter = answer.headers["retry-after"] !== undefined;

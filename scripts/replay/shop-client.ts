@@ -12,6 +12,8 @@ export interface ShopRequest {
   body?: unknown;
   token?: string | undefined;
   idempotencyKey?: string;
+  /** On a connection of its own: one that is kept may lead to a server that has died in silence. */
+  fresh?: boolean;
 }
 
 export interface ShopAnswer<Body = Record<string, unknown>> {
@@ -99,7 +101,7 @@ export class ShopClient {
   }
 
   /** One attempt. Rejects where no whole answer came. */
-  once<Body>({ method, path, body, token, idempotencyKey }: ShopRequest): Promise<ShopAnswer<Body>> {
+  once<Body>({ method, path, body, token, idempotencyKey, fresh }: ShopRequest): Promise<ShopAnswer<Body>> {
     const text = body === undefined ? undefined : JSON.stringify(body);
     const headers = {
       accept: "application/json, application/problem+json",
@@ -115,7 +117,7 @@ export class ShopClient {
     return new Promise((resolve, reject) => {
       const out = request(
         new URL(path, this.#base),
-        { method, headers, agent: this.#agent, timeout: answerMsMax },
+        { method, headers, agent: fresh ? false : this.#agent, timeout: answerMsMax },
         (answer) => {
           const chunks: Buffer[] = [];
           answer.on("data", (chunk: Buffer) => chunks.push(chunk));
