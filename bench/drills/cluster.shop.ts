@@ -13,7 +13,7 @@ import { ensurePostgres } from "../../scripts/postgres.ts";
 import { startNats } from "../../scripts/servers/nats.ts";
 import type { Server } from "../../scripts/servers/server.ts";
 import { ADMIN } from "./shop.ts";
-import { cleanEnvironment, endOf, type Site } from "./site.ts";
+import { cleanEnvironment, hasEnded, type Site } from "./site.ts";
 import type { Answer, Command, Request } from "./traffic.ts";
 
 const REPLICAS = 2;
@@ -196,6 +196,7 @@ export class ClusterShop {
     return new Promise((resolve, reject) => {
       const settle = (done: () => void) => {
         generator.off("message", hear);
+        generator.off("exit", fail);
         done();
       };
       const hear = (answer: Answer) => {
@@ -203,10 +204,11 @@ export class ClusterShop {
         else if (answer.kind === "failed")
           settle(() => reject(new Error(`the generator: ${answer.message}`)));
       };
+      const fail = () =>
+        settle(() => reject(new Error(`the generator has ended: ${this.#site.tailOf("generator")}`)));
       generator.on("message", hear);
-      void endOf(generator).then((how) =>
-        settle(() => reject(new Error(`the generator ended with ${how}: ${this.#site.tailOf("generator")}`))),
-      );
+      generator.on("exit", fail);
+      if (hasEnded(generator)) fail();
     });
   }
 }
