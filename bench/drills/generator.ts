@@ -25,6 +25,8 @@ const url = process.argv[2] ?? "";
 const tell = (answer: Answer): void => void process.send?.(answer);
 
 const shop = new ShopClient(url, { sockets: Number.POSITIVE_INFINITY, answerMsMax: ATTEMPT_MS_MAX });
+/** Of clients that send once. */
+const patient = new ShopClient(url, { sockets: Number.POSITIVE_INFINITY, answerMsMax: FINAL_MS_MAX });
 const any = <Item>(items: readonly Item[]): Item => items[Math.floor(Math.random() * items.length)] as Item;
 let customers: Customer[] = [];
 let emails: string[] = [];
@@ -118,7 +120,7 @@ async function openLoop(perSecond: number, repeats: boolean, stubPerSecond: numb
   const timer = setInterval(() => {
     const seconds = (monotonicMs() - startedAt) / 1_000;
     for (; sent < seconds * perSecond; sent++)
-      track(ask(shop, repeats).then((request) => requests.push(judged(request))));
+      track(ask(repeats ? shop : patient, repeats).then((request) => requests.push(judged(request))));
     for (; stub && stubbed < seconds * stubPerSecond; stubbed++) track(ask(stub.client, false));
   }, TICK_MS);
   await new Promise<void>((resolve) => {

@@ -21,6 +21,15 @@ const WEIGHT = 0.3;
 const IN_FLIGHT_MIN = 256;
 const SHRINK = 0.9;
 const GROW = 1.05;
+/** An answer that takes longer is late. Far above a checkout's time, well below what a client waits (5 s). */
+const LATE_MS = 1_000;
+/** How often answers are looked at, and of how many at least: one late order in an idle shop is no queue. */
+const LOOK_MS = 250;
+const ANSWERS_MIN = 8;
+/** While answers are late. A card provider that is slow for everybody looks the same, so some always get in. */
+const QUEUE_MIN = 32;
+const QUEUE_SHRINK = 0.8;
+const QUEUE_GROW = 1.1;
 
 export interface LoadShedderOptions {
   inFlightMax: number;
@@ -32,6 +41,13 @@ export class LoadShedder {
   readonly #inFlightMin: number;
   readonly #now: () => number;
   #limit: number;
+  /** As #limit, by how long answers take. */
+  #queueLimit: number;
+  #queueShrunkAt = Number.NEGATIVE_INFINITY;
+  #answers = 0;
+  #lateAnswers = 0;
+  #answeredAt = 0;
+  #lookedAt = 0;
   #inFlight = 0;
   #delayMs = 0;
   #sampledAt = 0;
@@ -42,8 +58,10 @@ export class LoadShedder {
     this.#inFlightMax = inFlightMax;
     this.#inFlightMin = Math.min(IN_FLIGHT_MIN, inFlightMax);
     this.#limit = inFlightMax;
+    this.#queueLimit = inFlightMax;
     this.#now = now;
     this.#sampledAt = now();
+    this.#answeredAt = now();
   }
 
   /** `tell` is called about once a second while requests are refused. */
@@ -65,7 +83,7 @@ export class LoadShedder {
 
   /** Requests let in at once, as of now. */
   get limit(): number {
-    return Math.floor(this.#limit);
+    return Math.floor(Math.min(this.#limit, this.#queueLimit));
   }
 
   /** One look at how late this timer is, which is how long anything that was ready had to wait. */
@@ -79,11 +97,26 @@ export class LoadShedder {
       this.#limit = Math.max(this.#inFlightMin, Math.min(this.#limit, this.#inFlight) * SHRINK);
     else if (this.#delayMs < DELAY_MS_TARGET / 2)
       this.#limit = Math.min(this.#inFlightMax, this.#limit * GROW);
+    if (now - this.#lookedAt >= LOOK_MS) this.#lookAtAnswers(now);
   }
 
-  /** True where the request is let in; then `left` must be called when it has been answered. */
+  /** Most of them late, or none where some are due: fewer are let in. Then only answers to later requests count. */
+  #lookAtAnswers(now: number): void {
+    this.#lookedAt = now;
+    const min = Math.min(QUEUE_MIN, this.#inFlightMax);
+    const isStuck = this.#inFlight >= min && now - Math.max(this.#answeredAt, this.#queueShrunkAt) > LATE_MS;
+    const isJudged = this.#answers >= ANSWERS_MIN;
+    if (isStuck || (isJudged && this.#lateAnswers > this.#answers / 2)) {
+      this.#queueLimit = Math.max(min, Math.min(this.#queueLimit, this.#inFlight) * QUEUE_SHRINK);
+      this.#queueShrunkAt = now;
+    } else if (isJudged ? this.#lateAnswers < this.#answers / 4 : this.#inFlight < min)
+      this.#queueLimit = Math.min(this.#inFlightMax, this.#queueLimit * QUEUE_GROW);
+    if (isStuck || isJudged) this.#answers = this.#lateAnswers = 0;
+  }
+
+  /** True where the request is let in; then `left` must be called when it has been answered, with when it came in. */
   enter(url: string | undefined): boolean {
-    if (this.#inFlight >= this.#limit && !url?.startsWith("/health/")) {
+    if (this.#inFlight >= this.limit && !url?.startsWith("/health/")) {
       this.#refused++;
       return false;
     }
@@ -91,8 +124,13 @@ export class LoadShedder {
     return true;
   }
 
-  left(): void {
+  left(enteredAt: number): void {
     this.#inFlight--;
+    const now = this.#now();
+    this.#answeredAt = now;
+    if (enteredAt < this.#queueShrunkAt) return;
+    this.#answers++;
+    if (now - enteredAt > LATE_MS) this.#lateAnswers++;
   }
 }
 
