@@ -19,6 +19,9 @@ const RUN_IN_SECONDS = 5;
 /** Of a worker's memory after the load and a rest, against that before. A heap that is not full grows all the same. */
 const MEMORY_FACTOR_MAX = 1.5;
 const REST_MS = 5_000;
+/** Whoever answers more than this of all that is offered is not overloaded. */
+const SATURATED_SHARE_MAX = 0.75;
+const ATTEMPTS_MAX = 3;
 
 export const overload: Drill = {
   name: "overload",
@@ -32,12 +35,20 @@ export const overload: Drill = {
       await site.pause((RUN_IN_SECONDS + duration) * 1_000);
       return shop.end();
     };
-    const reference = await run(closedPeakPerSecond, REFERENCE_SECONDS, closedPeakPerSecond * (OVERLOAD - 1));
-    const peakPerSecond = goodput(reference, REFERENCE_SECONDS);
-    site.say(`peak beside as many requests to a stub: ${peakPerSecond} per second`);
-    // What the first load makes every process allocate is no leak of the overload.
-    const before = memoryOf(shop);
-    const sent = await run(closedPeakPerSecond * OVERLOAD, seconds);
+    // A closed loop may end below what an open one reaches: then that is the peak, and the measurement begins anew.
+    let load = closedPeakPerSecond;
+    let [reference, sent, before] = [{} as Sent, {} as Sent, {} as Record<string, number>];
+    let [peakPerSecond, isSaturated] = [0, false];
+    for (let n = 1; n <= ATTEMPTS_MAX && !isSaturated; n++) {
+      reference = await run(load, REFERENCE_SECONDS, load * (OVERLOAD - 1));
+      peakPerSecond = goodput(reference, REFERENCE_SECONDS);
+      site.say(`peak beside as many requests to a stub: ${peakPerSecond} per second`);
+      // What the first load makes every process allocate is no leak of the overload.
+      before = memoryOf(shop);
+      sent = await run(load * OVERLOAD, seconds);
+      isSaturated = goodput(sent, seconds) < SATURATED_SHARE_MAX * load * OVERLOAD;
+      if (!isSaturated) load *= OVERLOAD;
+    }
     await site.pause(REST_MS);
     const after = memoryOf(shop);
     const report = await shop.audit();
@@ -57,6 +68,7 @@ export const overload: Drill = {
       closedPeakPerSecond,
       peakPerSecond,
       offeredPerSecond: sent.perSecond,
+      isSaturated,
       goodputPerSecond,
       goodputShare: share,
       okP50Ms: p(okOf(counted), 0.5),
@@ -73,6 +85,7 @@ export const overload: Drill = {
       generatorCpu: sent.generatorCpu,
       auditOk,
       ok:
+        isSaturated &&
         share >= GOODPUT_SHARE_MIN &&
         refused.length > 0 &&
         refusedP99Ms < REFUSED_P99_MS_MAX &&

@@ -140,7 +140,7 @@ const gateway: ServiceSchema<GatewaySettings> = {
         const shedder: LoadShedder = this.shedder;
         if (!shedder.enter(req.url)) return refuse(req, res, this.settings.corsOrigins);
         const enteredAt = performance.now();
-        void this.httpHandler(req, res).finally(() => shedder.left(enteredAt));
+        void this.httpHandler(req, res).finally(() => shedder.left(enteredAt, req.method === "POST"));
       });
     },
 

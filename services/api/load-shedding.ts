@@ -28,8 +28,14 @@ const LOOK_MS = 250;
 const ANSWERS_MIN = 8;
 /** While answers are late. A card provider that is slow for everybody looks the same, so some always get in. */
 const QUEUE_MIN = 32;
-const QUEUE_SHRINK = 0.8;
+const QUEUE_SHRINK = 0.6;
 const QUEUE_GROW = 1.1;
+
+/** Answers since the last look, of requests that came in after the last change for the worse. */
+interface Answers {
+  count: number;
+  late: number;
+}
 
 export interface LoadShedderOptions {
   inFlightMax: number;
@@ -44,8 +50,11 @@ export class LoadShedder {
   /** As #limit, by how long answers take. */
   #queueLimit: number;
   #queueShrunkAt = Number.NEGATIVE_INFINITY;
-  #answers = 0;
-  #lateAnswers = 0;
+  /** Apart: catalogue reads stay quick while orders queue behind them. */
+  readonly #answers: Record<"reads" | "writes", Answers> = {
+    reads: { count: 0, late: 0 },
+    writes: { count: 0, late: 0 },
+  };
   #answeredAt = 0;
   #lookedAt = 0;
   #inFlight = 0;
@@ -105,16 +114,17 @@ export class LoadShedder {
     this.#lookedAt = now;
     const min = Math.min(QUEUE_MIN, this.#inFlightMax);
     const isStuck = this.#inFlight >= min && now - Math.max(this.#answeredAt, this.#queueShrunkAt) > LATE_MS;
-    const isJudged = this.#answers >= ANSWERS_MIN;
-    if (isStuck || (isJudged && this.#lateAnswers > this.#answers / 2)) {
+    const judged = Object.values(this.#answers).filter(({ count }) => count >= ANSWERS_MIN);
+    if (isStuck || judged.some(({ count, late }) => late > count / 2)) {
       this.#queueLimit = Math.max(min, Math.min(this.#queueLimit, this.#inFlight) * QUEUE_SHRINK);
       this.#queueShrunkAt = now;
-    } else if (isJudged ? this.#lateAnswers < this.#answers / 4 : this.#inFlight < min)
+      judged.push(...Object.values(this.#answers));
+    } else if (judged.length > 0 ? judged.every(({ count, late }) => late < count / 4) : this.#inFlight < min)
       this.#queueLimit = Math.min(this.#inFlightMax, this.#queueLimit * QUEUE_GROW);
-    if (isStuck || isJudged) this.#answers = this.#lateAnswers = 0;
+    for (const answers of judged) Object.assign(answers, { count: 0, late: 0 });
   }
 
-  /** True where the request is let in; then `left` must be called when it has been answered, with when it came in. */
+  /** True where the request is let in; then `left` must be called when it has been answered, with when it came in and what it was. */
   enter(url: string | undefined): boolean {
     if (this.#inFlight >= this.limit && !url?.startsWith("/health/")) {
       this.#refused++;
@@ -124,13 +134,14 @@ export class LoadShedder {
     return true;
   }
 
-  left(enteredAt: number): void {
+  left(enteredAt: number, isWrite: boolean): void {
     this.#inFlight--;
     const now = this.#now();
     this.#answeredAt = now;
     if (enteredAt < this.#queueShrunkAt) return;
-    this.#answers++;
-    if (now - enteredAt > LATE_MS) this.#lateAnswers++;
+    const answers = this.#answers[isWrite ? "writes" : "reads"];
+    answers.count++;
+    if (now - enteredAt > LATE_MS) answers.late++;
   }
 }
 

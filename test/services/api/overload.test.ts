@@ -61,7 +61,7 @@ describe("the limit on requests in flight", () => {
       for (let i = 0; i < times; i++) {
         now += 20 + lateMs;
         // One is answered at once and another comes in, so that nothing looks stuck.
-        shedder.left(now);
+        shedder.left(now, true);
         expect(shedder.enter("/health/live")).toBe(true);
         shedder.sample();
       }
@@ -74,7 +74,7 @@ describe("the limit on requests in flight", () => {
     expect(shedder.limit).toBe(256);
     expect(shedder.enter("/orders")).toBe(false);
     expect(shedder.enter("/health/ready")).toBe(true);
-    for (let i = 0; i < 546; i++) shedder.left(Number.NEGATIVE_INFINITY);
+    for (let i = 0; i < 546; i++) shedder.left(Number.NEGATIVE_INFINITY, true);
     expect(shedder.enter("/orders")).toBe(true);
   });
 
@@ -104,7 +104,7 @@ describe("the limit where answers are late", () => {
       for (due += capacity / 50; due >= 1 && queue.length > 0; due--) {
         const enteredAt = queue.shift() as number;
         took.push(clock.now - enteredAt);
-        shedder.left(enteredAt);
+        shedder.left(enteredAt, true);
       }
       shedder.sample();
     }
@@ -129,9 +129,22 @@ describe("the limit where answers are late", () => {
     for (let i = 0; i < 500; i++) shedder.enter("/orders");
     for (; clock.now < 30_000; clock.now += 20) shedder.sample();
     expect(shedder.limit).toBe(32);
-    for (let i = 0; i < 500; i++) shedder.left(0);
+    for (let i = 0; i < 500; i++) shedder.left(0, true);
     for (; clock.now < 60_000; clock.now += 20) shedder.sample();
     expect(shedder.limit).toBe(1_000);
+  });
+
+  test("shrinks where orders are late, however quick reads are", () => {
+    const clock = { now: 0 };
+    const shedder = new LoadShedder({ inFlightMax: 1_000, now: () => clock.now });
+    for (let i = 0; i < 400; i++) shedder.enter("/orders");
+    for (; clock.now < 20_000; clock.now += 20) {
+      for (const tookMs of [5, 5, 5, 5]) shedder.left(clock.now - tookMs, false);
+      shedder.left(clock.now - 2_000, true);
+      for (let i = 0; i < 5; i++) shedder.enter("/health/live");
+      shedder.sample();
+    }
+    expect(shedder.limit).toBeLessThanOrEqual(240);
   });
 
   test("stays where a few are slow", () => {
@@ -139,7 +152,7 @@ describe("the limit where answers are late", () => {
     const shedder = new LoadShedder({ inFlightMax: 1_000, now: () => clock.now });
     for (; clock.now < 20_000; clock.now += 20) {
       for (let i = 0; i < 5; i++) shedder.enter("/orders");
-      for (const tookMs of [5, 5, 5, 5, 2_000]) shedder.left(clock.now - tookMs);
+      for (const tookMs of [5, 5, 5, 5, 2_000]) shedder.left(clock.now - tookMs, true);
       shedder.sample();
     }
     expect(shedder.limit).toBe(1_000);
