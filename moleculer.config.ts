@@ -8,11 +8,15 @@ import { type BrokerOptions, type Middleware, type ServiceBroker, Validators } f
 import { config } from "./config/index.ts";
 import { breakerMiddleware, isFault } from "./mixins/breaker.middleware.ts";
 import { bulkheadMiddleware } from "./mixins/bulkhead.middleware.ts";
+import { callMeasuresMiddleware } from "./mixins/call.measures.ts";
 import { deadlineMiddleware } from "./mixins/deadline.middleware.ts";
 import { NATS_TRANSPORTER } from "./mixins/nats.transporter.ts";
+import { nodeServerMiddleware } from "./mixins/node.server.ts";
+import { OTLP_EXPORTER } from "./mixins/otlp.exporter.ts";
 import { keyWithCaller, RedisCacher } from "./mixins/redis.cacher.ts";
 import { RendezvousStrategy } from "./mixins/rendezvous.strategy.ts";
 import { retryMiddleware } from "./mixins/retry.middleware.ts";
+import { tagsOf, tracesMiddleware } from "./mixins/traces.ts";
 
 /**
  * Innermost first. Against the framework's own order: the cache stands inside hooks and validation, so a hit is
@@ -47,6 +51,14 @@ function cacherOf(cacher: string | undefined): BrokerOptions["cacher"] {
   if (cacher !== "memory") return new RedisCacher(cacher, CACHE_SECONDS) as never;
   return { type: "MemoryLRU", options: { max: 1_000, ttl: CACHE_SECONDS, keygen: keyWithCaller } } as never;
 }
+
+/** For those who look after this node; who does not ask for it pays nothing for it. */
+const WATCHED = [
+  callMeasuresMiddleware,
+  nodeServerMiddleware({ port: config.metricsPort ?? 0, expected: config.expectedServices }),
+] as unknown as Middleware[];
+
+const TRACED = [tracesMiddleware] as unknown as Middleware[];
 
 /** Pino formats a first string with what follows and drops the rest; Moleculer logs (message, error | detail). */
 export function logMethod(this: unknown, args: unknown[], method: (...args: unknown[]) => void): void {
@@ -120,9 +132,23 @@ const options: BrokerOptions = {
   }),
 
   internalMiddlewares: false,
-  middlewares: MIDDLEWARES,
+  middlewares: [
+    ...MIDDLEWARES,
+    ...(config.metricsPort === undefined ? [] : WATCHED),
+    ...(config.otlpEndpoint === undefined ? [] : TRACED),
+  ],
+  // Ours instead: mixins/measures.ts, call.measures.ts.
   metrics: false,
-  tracing: false,
+  tracing: config.otlpEndpoint !== undefined && {
+    enabled: true,
+    exporter: {
+      type: OTLP_EXPORTER,
+      options: { endpoint: config.otlpEndpoint, namespace: config.namespace } as object,
+    },
+    sampling: { rate: config.tracesRatio },
+    // The framework would send all params along.
+    tags: { action: tagsOf as never },
+  },
   hotReload: false,
   // scripts/start.ts handles signals: the database outlives the broker.
   skipProcessEventRegistration: true,

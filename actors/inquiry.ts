@@ -46,6 +46,15 @@ export class Inquiries {
     });
   }
 
+  /** What has been in doubt for longer than a decision takes: how many, and since when the oldest is known here. */
+  get inDoubt(): { count: number; oldestMs: number } {
+    const now = this.#options.supervisor.clock.now();
+    const waited = [...this.#doubts.values()]
+      .map(({ since }) => now - since)
+      .filter((ms) => ms >= ASK_AFTER_MS);
+    return { count: waited.length, oldestMs: Math.max(0, ...waited) };
+  }
+
   /** Waiting is counted from the first sight in this incarnation, by a clock that cannot jump. */
   #note(txIds: TxId[]): void {
     const now = this.#options.supervisor.clock.now();

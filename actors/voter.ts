@@ -30,6 +30,7 @@ export class Voter {
   readonly prepares: Mailbox<PrepareEntry, PrepareReply>;
   readonly commits: Mailbox<TxId, DecisionReply>;
   readonly aborts: Mailbox<TxId, DecisionReply>;
+  readonly inquiries: Inquiries;
 
   constructor({ votes, supervisor, batchMax, capacity, unavailable, ask, alarm }: VoterOptions) {
     // One entry's bad data must not sink its batch; a server that is gone concerns them all.
@@ -49,7 +50,7 @@ export class Voter {
     this.prepares = phase("prepare", (batch) => votes.prepare(batch), 2);
     this.commits = phase("commit", (batch) => votes.commit(batch), 1);
     this.aborts = phase("abort", (batch) => votes.abort(batch), 1);
-    new Inquiries({
+    this.inquiries = new Inquiries({
       votes,
       supervisor,
       ask,

@@ -18,6 +18,7 @@ import { partition } from "./drills/partition.ts";
 import { retryStorm } from "./drills/retry-storm.ts";
 import { rollingRestart } from "./drills/rolling-restart.ts";
 import { sameKey } from "./drills/same-key.ts";
+import { scaleDown } from "./drills/scale-down.ts";
 import { sellOut } from "./drills/sell-out.ts";
 import { Site } from "./drills/site.ts";
 import { slowCard } from "./drills/slow-card.ts";
@@ -28,6 +29,7 @@ const DRILLS: readonly Drill[] = [
   sellOut,
   sameKey,
   firstOrder,
+  scaleDown,
   rollingRestart,
   killNode,
   retryStorm,

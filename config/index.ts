@@ -21,7 +21,7 @@ export type ServiceName = (typeof SERVICES)[number];
 const CALLS: Readonly<Record<ServiceName, readonly ServiceName[]>> = {
   api: ["auth", "user", "product", "order", "notification"],
   auth: ["user"],
-  user: [],
+  user: ["auth"],
   product: ["transaction-manager"],
   order: ["product", "payment", "transaction-manager", "notification"],
   payment: ["transaction-manager"],
@@ -29,11 +29,28 @@ const CALLS: Readonly<Record<ServiceName, readonly ServiceName[]>> = {
   "transaction-manager": ["order", "product", "payment"],
 };
 
-/** What a node that hosts these must see before it can do its work: themselves, and what they call. */
-export const expectedBy = (services: readonly ServiceName[]): ServiceName[] =>
-  SERVICES.filter(
-    (name) => services.includes(name) || services.some((hosted) => CALLS[hosted].includes(name)),
+/** Services that may stand on their own, reached over HTTP: AUTH_URL, USER_URL. */
+export const REACHABLE_BY_URL = ["auth", "user"] as const satisfies readonly ServiceName[];
+export type ReachableByUrl = (typeof REACHABLE_BY_URL)[number];
+
+/**
+ * What a node that hosts these must see on its message server, or within itself, before it can do its work: themselves,
+ * and what they call, but for what is reached over HTTP. A node that has URLs and no message server is an island: its
+ * gateway serves what it hosts.
+ */
+export const expectedBy = (
+  services: readonly ServiceName[],
+  { serviceUrls, transporter }: Pick<Config, "serviceUrls" | "transporter">,
+): ServiceName[] => {
+  const byUrl = Object.keys(serviceUrls);
+  const isIsland = transporter === undefined && byUrl.length > 0;
+  const calls = (name: ServiceName) => (isIsland && name === "api" ? (["auth"] as const) : CALLS[name]);
+  return SERVICES.filter(
+    (name) =>
+      services.includes(name) ||
+      (!byUrl.includes(name) && services.some((hosted) => calls(hosted).includes(name as never))),
   );
+};
 
 /** Services that own a database. */
 export const DATABASES = [
@@ -63,6 +80,12 @@ export interface Config {
   readonly environment: string;
   /** TCP port of the REST gateway; 0 takes a free one. */
   readonly port: number;
+  /** TCP port of the node server (health, metrics); 0 takes a free one, undefined opens none. */
+  readonly metricsPort: number | undefined;
+  /** Where spans are sent, without /v1/traces; undefined: nothing is traced. */
+  readonly otlpEndpoint: string | undefined;
+  /** The part of traces that is kept, 0 to 1. */
+  readonly tracesRatio: number;
   /** Absolute path: embedded PostgreSQL and written mail. */
   readonly dataDir: string;
   /** `postgres://user:pass@host:port`, or undefined for the embedded server under dataDir. */
@@ -92,6 +115,10 @@ export interface Config {
   readonly decisionRetentionHours: number;
   /** `nats://host:port`, several separated by commas, or undefined for a shop of one process. */
   readonly transporter: string | undefined;
+  /** Where services that stand on their own are reached. */
+  readonly serviceUrls: Readonly<Partial<Record<ReachableByUrl, string>>>;
+  /** Shared by the services that call each other over HTTP; without it nobody may. */
+  readonly serviceSecret: string | undefined;
   /** What this node hosts. */
   readonly services: readonly ServiceName[];
   /** What this node hosts or calls: it is not ready before it has seen all of them. */
@@ -153,9 +180,40 @@ export function loadConfig(env: Environment): Config {
     return urls.join(",");
   };
 
+  const httpUrl = (name: string): string | undefined => {
+    const value = text(name);
+    const url = value === undefined ? undefined : URL.parse(value);
+    if (value === undefined || (url && /^https?:$/.test(url.protocol) && url.search === "")) return value;
+    faults.push(`${name}=${value}: expected http://host:port or https://host`);
+    return undefined;
+  };
+  const ratio = (name: string): number => {
+    const value = Number(text(name) ?? 1);
+    if (!(value >= 0 && value <= 1)) faults.push(`${name}=${text(name)}: expected a number from 0 to 1`);
+    return value;
+  };
+
   const transporter = natsUrls("TRANSPORTER");
-  const services = servicesOf(text("SERVICES"), list("SERVICES"), faults);
-  const expectedServices = expectedBy(services);
+  const serviceUrls = Object.fromEntries(
+    REACHABLE_BY_URL.map((name) => [name, httpUrl(`${environmentName(name)}_URL`)]).filter(
+      ([, url]) => url !== undefined,
+    ),
+  ) as Config["serviceUrls"];
+  const byUrl = Object.keys(serviceUrls) as ReachableByUrl[];
+  const services = servicesOf(text("SERVICES"), list("SERVICES"), byUrl, faults);
+  for (const name of byUrl)
+    if (services.includes(name))
+      faults.push(
+        `SERVICES names ${name}, and ${environmentName(name)}_URL says that it is elsewhere: keep one`,
+      );
+  const serviceSecret = text("SERVICE_SECRET");
+  if (serviceSecret !== undefined && (serviceSecret.length < 16 || !/^[\x21-\x7e]+$/.test(serviceSecret)))
+    faults.push("SERVICE_SECRET: expected at least 16 visible ASCII characters");
+  if (serviceSecret === undefined && byUrl.length > 0)
+    faults.push(
+      `${byUrl.map((name) => `${environmentName(name)}_URL`).join(", ")}: needs SERVICE_SECRET, the same there and here`,
+    );
+  const expectedServices = expectedBy(services, { serviceUrls, transporter });
   const elsewhere = expectedServices.filter((name) => !services.includes(name));
   if (elsewhere.length > 0 && text("TRANSPORTER") === undefined)
     faults.push(
@@ -192,6 +250,9 @@ export function loadConfig(env: Environment): Config {
   const config: Config = {
     environment: text("NODE_ENV") ?? "development",
     port: integer("PORT", 3000, 0, 65_535),
+    metricsPort: text("METRICS_PORT") === undefined ? undefined : integer("METRICS_PORT", 3030, 0, 65_535),
+    otlpEndpoint: httpUrl("OTEL_EXPORTER_OTLP_ENDPOINT"),
+    tracesRatio: ratio("OTEL_TRACES_SAMPLER_ARG"),
     dataDir: path.resolve(text("DATA_DIR") ?? ".data"),
     databaseUrl: postgresUrl("DATABASE_URL"),
     databaseUrls: Object.freeze(
@@ -217,6 +278,8 @@ export function loadConfig(env: Environment): Config {
     // late: what comes later still is refused all the same. At most ten years.
     decisionRetentionHours: hours("DECISION_RETENTION_HOURS", 24, 87_600),
     transporter,
+    serviceUrls: Object.freeze(serviceUrls),
+    serviceSecret,
     services: Object.freeze(services),
     expectedServices: Object.freeze(expectedServices),
     namespace: text("NAMESPACE") ?? "shop",
@@ -242,9 +305,14 @@ function rateLimitOf(value: string | undefined, faults: string[]): Config["rateL
   return undefined;
 }
 
-/** All where nothing is said. A node that would host nothing, or not what was meant, must not start. */
-function servicesOf(said: string | undefined, names: string[], faults: string[]): ServiceName[] {
-  if (said === undefined) return [...SERVICES];
+/** All where nothing is said, but for those that are elsewhere. A node that would host nothing, or not what was meant, must not start. */
+function servicesOf(
+  said: string | undefined,
+  names: string[],
+  elsewhere: readonly string[],
+  faults: string[],
+): ServiceName[] {
+  if (said === undefined) return SERVICES.filter((name) => !elsewhere.includes(name));
   const unknown = names.filter((name) => !(SERVICES as readonly string[]).includes(name));
   if (unknown.length > 0)
     faults.push(`SERVICES names ${unknown.join(", ")}: expected names among ${SERVICES.join(", ")}`);

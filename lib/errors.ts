@@ -101,3 +101,23 @@ const OUT_OF_REACH = new Set([
 /** True for the code of an error that says nobody was there to answer: ours, or the framework's. */
 export const isOutOfReach = (code: unknown): boolean =>
   code === ("unavailable" satisfies ErrorCode) || OUT_OF_REACH.has(String(code));
+
+/** What Moleculer throws of its own accord. Its HTTP codes are not taken: an open circuit is a 404 to it. */
+const FRAMEWORK: Record<string, ErrorCode> = {
+  VALIDATION_ERROR: "validation_failed",
+  SERVICE_NOT_FOUND: "unavailable",
+  SERVICE_NOT_AVAILABLE: "unavailable",
+  REQUEST_REJECTED: "unavailable",
+  BAD_GATEWAY: "unavailable",
+  QUEUE_FULL: "overloaded",
+  REQUEST_TIMEOUT: "deadline_exceeded",
+  REQUEST_SKIPPED: "deadline_exceeded",
+};
+
+/** The row of the table that an error belongs to, whoever threw it. */
+export function codeOf(err: unknown): ErrorCode {
+  const type = (err as { type?: unknown } | null)?.type;
+  if (typeof type !== "string") return "internal_error";
+  if (Object.hasOwn(ERRORS, type)) return type as ErrorCode;
+  return Object.hasOwn(FRAMEWORK, type) ? (FRAMEWORK[type] as ErrorCode) : "internal_error";
+}

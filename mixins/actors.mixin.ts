@@ -3,8 +3,10 @@
  * stops, shown by the actions `health` and `actors`, and make the node not ready while one of them keeps failing.
  */
 import type { ServiceSchema } from "moleculer";
+import type { MailboxStats } from "../actors/mailbox.ts";
 import { type ActorState, Supervisor } from "../actors/supervisor.ts";
 import { ShopError } from "../lib/errors.ts";
+import { measure, type Reading } from "./measures.ts";
 
 export const actorsMixin: Partial<ServiceSchema> = {
   actions: {
@@ -39,9 +41,31 @@ export const actorsMixin: Partial<ServiceSchema> = {
 
   created() {
     this.supervisor = new Supervisor(this.logger);
+    measure(this, () => this.supervisor.states().flatMap(readingsOf));
   },
 
   async stopped() {
     await this.supervisor.stop();
   },
 };
+
+function readingsOf({ name, failing, stats }: ActorState): Reading[] {
+  const readings: Reading[] = [["shop_actor_failing", failing ? 1 : 0, { actor: name }]];
+  return stats ? [...readings, ...mailboxReadings(stats)] : readings;
+}
+
+function mailboxReadings(stats: Readonly<MailboxStats>): Reading[] {
+  const labels = { mailbox: stats.name };
+  return [
+    ["shop_mailbox_depth_messages", stats.depth, labels],
+    ["shop_mailbox_in_flight_batches", stats.inFlight, labels],
+    ["shop_mailbox_batch_largest_messages", stats.batchLargest, labels],
+    ["shop_mailbox_messages_total", stats.messages, labels],
+    ["shop_mailbox_batches_total", stats.batches, labels],
+    ["shop_mailbox_overloaded_messages_total", stats.overloaded, labels],
+    ["shop_mailbox_expired_messages_total", stats.expired, labels],
+    ["shop_mailbox_failures_total", stats.failures, labels],
+    ["shop_mailbox_wait_seconds_total", stats.waitMsTotal / 1_000, labels],
+    ["shop_mailbox_work_seconds_total", stats.workMsTotal / 1_000, labels],
+  ];
+}

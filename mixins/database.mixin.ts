@@ -10,6 +10,7 @@ import pg from "pg";
 import { databaseUrlOf } from "../config/database.ts";
 import { config, type DatabaseName } from "../config/index.ts";
 import { ShopError } from "../lib/errors.ts";
+import { measure, type Reading } from "./measures.ts";
 
 // Amounts, counts and versions stay below 2^53 (checked at the edge), so bigint columns are read as numbers.
 pg.types.setTypeParser(pg.types.builtins.INT8, Number);
@@ -29,6 +30,8 @@ export interface Queryable {
 export interface Database extends Queryable {
   /** Runs `work` on one connection between BEGIN and COMMIT (READ COMMITTED); any throw rolls back. */
   transaction<Result>(work: (tx: Queryable) => Promise<Result>): Promise<Result>;
+  /** How its connections are used right now. */
+  pool(): { busy: number; idle: number; waiting: number };
   close(): Promise<void>;
 }
 
@@ -107,6 +110,11 @@ export function openDatabase(url: string, poolMax: number = config.databasePoolM
         client.release(broken);
       }
     },
+    pool: () => ({
+      busy: pool.totalCount - pool.idleCount,
+      idle: pool.idleCount,
+      waiting: pool.waitingCount,
+    }),
     close: () => pool.end(),
   };
 }
@@ -116,6 +124,7 @@ export function databaseMixin(service: DatabaseName, migrations: URL): Partial<S
   return {
     created() {
       this.db = undefined;
+      measure(this, () => poolReadings(this.db));
     },
     async started() {
       const url = databaseUrlOf(service);
@@ -128,6 +137,16 @@ export function databaseMixin(service: DatabaseName, migrations: URL): Partial<S
       await this.db?.close();
     },
   };
+}
+
+function poolReadings(db: Database | undefined): Reading[] {
+  if (!db) return [];
+  const { busy, idle, waiting } = db.pool();
+  return [
+    ["shop_pool_connections", busy, { state: "busy" }],
+    ["shop_pool_connections", idle, { state: "idle" }],
+    ["shop_pool_waiting_queries", waiting],
+  ];
 }
 
 /** Creates the database that `url` names where the server has none and the role may; otherwise says what to do. */

@@ -14,8 +14,11 @@ declare module "moleculer" {
   }
 
   interface ActionSchema {
-    /** Who may call over the public interfaces. Absent means "user": an endpoint is never open by omission. */
-    auth?: "none" | "user" | "admin";
+    /**
+     * Who may call over the public interfaces. Absent means "user": an endpoint is never open by omission. "service" is
+     * another service of the shop, by SERVICE_SECRET; without one such a route does not exist.
+     */
+    auth?: "none" | "user" | "admin" | "service";
     /** Names of the params that come from the query string; the path's come from the path, all others from the body. */
     query?: string[];
     /** HTTP status of success where the action sets none by `ctx.meta.$statusCode`; 200 by default. */

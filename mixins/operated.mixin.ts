@@ -17,9 +17,13 @@ import {
   recordHeuristic,
   recordStored,
 } from "./heuristics.ts";
+import { measure } from "./measures.ts";
 
 const ASK_INTERVAL_MS = 5_000;
 const ASK_MAX = 500;
+/** More of them need no exact number. */
+const COUNTED_MAX = 1_000;
+const NO_TX = "00000000-0000-0000-0000-000000000000";
 
 /** How operators reach a participant's rows. */
 export interface OperatedVotes {
@@ -93,6 +97,14 @@ export function operatedMixin(votes: OperatedVotes): Partial<ServiceSchema> {
           return closed;
         },
       },
+    },
+
+    created() {
+      measure(this, async () => {
+        if (!this.db) return [];
+        const open = await findOpen(this.db, NO_TX, COUNTED_MAX);
+        return [["shop_heuristics_open_transactions", open.length]];
+      });
     },
 
     async started() {

@@ -5,6 +5,8 @@
  */
 import type { ServiceSchema } from "moleculer";
 import type { Database } from "./database.mixin.ts";
+import { measure, type Reading } from "./measures.ts";
+import { tracesOf } from "./traces.ts";
 
 /** Paced, so that mail never competes with checkouts for the disk: at most 250 events every quarter second. */
 const INTERVAL_MS = 250;
@@ -19,9 +21,38 @@ export interface OutboxEvent {
   time: string;
 }
 
+export interface OutboxLag {
+  unpublished: number;
+  /** Age of the oldest; null where there is none. */
+  oldestMs: number | null;
+}
+
+interface OutboxRow extends Omit<OutboxEvent, "time"> {
+  sequence: number;
+  created_at: Date;
+  trace: string | null;
+}
+
 /** `receiver`: the action that takes `{ events }` and resolves when they are durable there. Needs `this.supervisor`. */
 export function outboxMixin(receiver: string): Partial<ServiceSchema> {
   return {
+    actions: {
+      // For operators.
+      outboxLag: {
+        visibility: "public",
+        idempotent: true,
+        params: {},
+        async handler(): Promise<OutboxLag> {
+          const { events, seconds } = await lag(this.db);
+          return { unpublished: events, oldestMs: events > 0 ? seconds * 1_000 : null };
+        },
+      },
+    },
+
+    created() {
+      measure(this, async () => (this.db ? readings(await lag(this.db)) : []));
+    },
+
     async started() {
       this.supervisor.loop({ name: "relay", intervalMs: INTERVAL_MS, tick: () => this.relay() });
     },
@@ -29,9 +60,9 @@ export function outboxMixin(receiver: string): Partial<ServiceSchema> {
     methods: {
       async relay(): Promise<boolean> {
         const db: Database = this.db;
-        const { rows } = await db.query<Omit<OutboxEvent, "time"> & { sequence: number; created_at: Date }>({
+        const { rows } = await db.query<OutboxRow>({
           name: "outbox-unpublished",
-          text: `select sequence, id, type, version, key, payload, created_at from outbox
+          text: `select sequence, id, type, version, key, payload, created_at, trace from outbox
                  where published_at is null order by sequence limit $1`,
           values: [BATCH_MAX],
         });
@@ -44,7 +75,7 @@ export function outboxMixin(receiver: string): Partial<ServiceSchema> {
           payload,
           time: created_at.toISOString(),
         }));
-        await this.broker.call(receiver, { events });
+        await this.publish(events, rows);
         await db.query({
           name: "outbox-published",
           text: "update outbox set published_at = now() where sequence = any($1::bigint[])",
@@ -52,6 +83,35 @@ export function outboxMixin(receiver: string): Partial<ServiceSchema> {
         });
         return false;
       },
+
+      publish(events: OutboxEvent[], rows: OutboxRow[]): Promise<unknown> {
+        const traces = tracesOf(this.broker);
+        if (!traces) return this.broker.call(receiver, { events });
+        for (const { id, trace } of rows) traces.resume(this.name, id, trace);
+        const ids = rows.map(({ id }) => id);
+        return traces.batch("publish", this.name, ids, (options) =>
+          this.broker.call(receiver, { events }, options),
+        );
+      },
     },
   };
 }
+
+/** Counted up to a limit, so that a scrape costs little however far behind the relay is. */
+const COUNTED_MAX = 10_000;
+
+async function lag(db: Database): Promise<{ events: number; seconds: number }> {
+  const { rows } = await db.query<{ events: number; seconds: number }>({
+    name: "outbox-lag",
+    text: `select count(*)::int as events, coalesce(extract(epoch from now() - min(created_at)), 0)::float8 as seconds
+           from (select created_at from outbox where published_at is null order by sequence limit $1) as unpublished`,
+    values: [COUNTED_MAX],
+  });
+  const { events = 0, seconds = 0 } = rows[0] ?? {};
+  return { events, seconds: Math.max(seconds, 0) };
+}
+
+const readings = ({ events, seconds }: { events: number; seconds: number }): Reading[] => [
+  ["shop_outbox_unpublished_events", events],
+  ["shop_outbox_oldest_seconds", seconds],
+];

@@ -1,7 +1,7 @@
 /**
  * Makes a service a participant of the commit protocol: the actions `prepare`, `commit` and `abort` for batches,
- * `raiseSeal` and `prune` for the garbage rule, and the wiring of its voter to database, broker and log. Only transaction managers call the actions; they trust the
- * decision, whoever brings it.
+ * `raiseSeal` and `prune` for the garbage rule, and the wiring of its voter to database, broker and log. Only
+ * transaction managers call the actions; they trust the decision, whoever brings it.
  */
 import type { Context, ServiceSchema } from "moleculer";
 import type { DecisionReply, PrepareEntry, PrepareReply, TxId } from "../actors/protocol/messages.ts";
@@ -10,6 +10,7 @@ import { Voter, type Votes } from "../actors/voter.ts";
 import { config } from "../config/index.ts";
 import { actorsMixin } from "./actors.mixin.ts";
 import { type Database, unavailable } from "./database.mixin.ts";
+import { measure, type Reading } from "./measures.ts";
 
 export type { Votes } from "../actors/voter.ts";
 
@@ -61,6 +62,10 @@ export function participantMixin(
       },
     },
 
+    created() {
+      measure(this, () => inDoubtReadings(this.voter));
+    },
+
     async started() {
       this.votes = participant(this as unknown as { db: Database; supervisor: Supervisor });
       this.voter = new Voter({
@@ -74,4 +79,13 @@ export function participantMixin(
       });
     },
   };
+}
+
+function inDoubtReadings(voter: Voter | undefined): Reading[] {
+  if (!voter) return [];
+  const { count, oldestMs } = voter.inquiries.inDoubt;
+  return [
+    ["shop_in_doubt_transactions", count],
+    ["shop_in_doubt_oldest_seconds", oldestMs / 1_000],
+  ];
 }

@@ -1,9 +1,11 @@
 /**
  * Readiness: may this node be sent requests? It must be started, not stopping, connected, have seen every service that
- * it hosts or calls, and hear no local service that has a `health` action say otherwise. A service of other nodes that
- * has been seen and went `away` does not count: what needs it answers 503, and all else goes on.
+ * it hosts or calls, reach the databases of its own services, and hear no local service that has a `health` action say
+ * otherwise. A service of other nodes that has been seen and went `away` does not count: what needs it answers 503, and
+ * all else goes on.
  */
 import type { ServiceBroker } from "moleculer";
+import type { Queryable } from "./database.mixin.ts";
 
 const CHECKS = ["ok", "away", "missing", "failing", "stopped"] as const;
 type Check = (typeof CHECKS)[number];
@@ -54,14 +56,23 @@ export async function readiness(broker: ServiceBroker, expected: readonly string
 }
 
 async function checkOf(broker: ServiceBroker, service: string): Promise<"ok" | "failing"> {
+  const local = broker.getLocalService(service) as unknown as { db?: Queryable } | undefined;
+  if (!local) return "ok";
   const action = `${service}.health`;
-  const isLocal = broker.registry.getActionList({ onlyLocal: true }).some((item) => item.name === action);
-  if (!isLocal) return "ok";
+  const hasHealth = broker.registry.getActionList({ onlyLocal: true }).some((item) => item.name === action);
+  const late = Promise.withResolvers<never>();
+  const timer = setTimeout(() => late.reject(new Error(`no answer in ${CHECK_MS_MAX} ms`)), CHECK_MS_MAX);
   try {
-    await broker.call(action, {}, { timeout: CHECK_MS_MAX });
+    const checks = [
+      local.db?.query({ name: "ready", text: "select 1" }),
+      hasHealth && broker.call(action, {}, { timeout: CHECK_MS_MAX }),
+    ];
+    await Promise.race([Promise.all(checks), late.promise]);
     return "ok";
   } catch (err) {
-    broker.logger.warn(`${action} says the service is not well`, err);
+    broker.logger.warn(`${service} says that it is not well`, err);
     return "failing";
+  } finally {
+    clearTimeout(timer);
   }
 }

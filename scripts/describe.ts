@@ -4,8 +4,11 @@
 export function describe(err: unknown, port?: number): string {
   const causes = chain(err);
   const code = causes.map((cause) => (cause as { code?: unknown }).code).find((value) => value !== undefined);
-  if (code === "EADDRINUSE")
-    return `port ${port ?? "?"} is taken by another program: end that one, or choose another port, as in PORT=3001 npm start (PORT=0 takes a free one).`;
+  if (code === "EADDRINUSE") {
+    const taken = causes.map((cause) => (cause as { port?: number }).port).find(Boolean) ?? port;
+    const variable = taken === port || port === undefined ? "PORT" : "METRICS_PORT";
+    return `port ${taken ?? "?"} is taken by another program: end that one, or choose another port, as in ${variable}=${(taken ?? 3000) + 1} npm start (${variable}=0 takes a free one).`;
+  }
   if (code === "EACCES" && port !== undefined && port > 0 && port < 1024)
     return `port ${port} needs more rights than this user has: choose one above 1023, as in PORT=3000 npm start.`;
   // A connection refused on several addresses is an AggregateError, which has no message of its own.

@@ -5,7 +5,7 @@
  */
 import { readdirSync } from "node:fs";
 import { setTimeout as sleep } from "node:timers/promises";
-import { type BrokerOptions, ServiceBroker, type ServiceSchema } from "moleculer";
+import { type BrokerOptions, type Context, ServiceBroker, type ServiceSchema } from "moleculer";
 import { config, expectedBy, type ServiceName } from "../config/index.ts";
 import options from "../moleculer.config.ts";
 import node from "../services/node/node.service.ts";
@@ -17,6 +17,9 @@ const PONG_MS_MAX = 2_000;
 /** Above the shop's own 5 s for an answer, below what a supervisor grants a stop. */
 const IDLE_MS_MAX = 8_000;
 
+/** The service that answers for the node itself. */
+const NODE = "node";
+
 export interface ShopOptions {
   /** Which services this node hosts; those of the configuration by default. */
   services?: readonly ServiceName[];
@@ -27,7 +30,7 @@ export interface ShopOptions {
 export async function createShop({ services = config.services, overrides = {} }: ShopOptions = {}) {
   const schemas = (await Promise.all(services.map(loadServices))).flat();
   const broker = new ShopBroker({ ...options, ...overrides });
-  broker.expected = expectedBy(services);
+  broker.expected = expectedBy(services, config);
   for (const schema of [...schemas, node]) broker.createService(schema);
   return broker;
 }
@@ -96,18 +99,42 @@ export class ShopBroker extends ServiceBroker {
    * those who carry it out are still there. Other nodes are told before anything else, and choose another replica.
    */
   override async stop(): Promise<void> {
-    this.started = false; // readiness fails from here on
-    clearTimeout(this.#missingTimer);
-    if (this.transit?.connected) await this.#leave();
-    await this.#drain("api");
-    if (this.transit) await this.#untilIdle();
-    await this.#drain("transaction-manager");
+    await this.#finish();
     await super.stop();
   }
 
-  async #drain(name: ServiceName): Promise<void> {
-    const service = this.getLocalService(name) as unknown as { drain(): Promise<void> } | undefined;
-    await service?.drain();
+  /** Takes the node, or one service of it, out: nobody calls it any more, it finishes and is gone. The broker stays. */
+  async drain(name?: string): Promise<void> {
+    if (name === undefined) {
+      await this.#finish();
+      const hosted = this.services.filter(({ name }) => name !== NODE && !name.startsWith("$"));
+      // All at once: each that is destroyed has the others told again what is left.
+      for (const { fullName } of hosted) this.registry.unregisterService(fullName, this.nodeID);
+      await Promise.all(hosted.map((service) => this.destroyService(service)));
+      await this.#announce();
+      return;
+    }
+    const service = this.getLocalService(name);
+    if (!service) throw new Error(`this node does not host ${name}`);
+    this.registry.unregisterService(service.fullName, this.nodeID);
+    this.servicesChanged(true);
+    await this.#announce();
+    await this.#settle(name);
+    await this.destroyService(service);
+  }
+
+  async #finish(): Promise<void> {
+    this.started = false; // readiness fails from here on
+    clearTimeout(this.#missingTimer);
+    if (this.transit?.connected) await this.#leave();
+    await this.#settle("api");
+    if (this.transit) await this.#untilIdle();
+    await this.#settle("transaction-manager");
+  }
+
+  async #settle(name: string): Promise<void> {
+    const service = this.getLocalService(name) as unknown as { drain?(): Promise<void> } | undefined;
+    await service?.drain?.();
   }
 
   /** Resolves when nobody will call this node any more, and all that was called before has arrived. */
@@ -118,11 +145,7 @@ export class ShopBroker extends ServiceBroker {
 
   /** Nobody sends more, so what is running ends: calls of other nodes, which need our mailboxes and theirs. */
   async #untilIdle(): Promise<void> {
-    const calls = () =>
-      [this, ...this.services].reduce(
-        (sum, tracker) => sum + ((tracker as { _trackedContexts?: unknown[] })._trackedContexts?.length ?? 0),
-        0,
-      );
+    const calls = () => [this, ...this.services].reduce((sum, tracker) => sum + trackedOf(tracker).length, 0);
     for (const givesUpAt = performance.now() + IDLE_MS_MAX; calls() > 0 && performance.now() < givesUpAt; )
       await sleep(5);
   }
@@ -136,6 +159,12 @@ export class ShopBroker extends ServiceBroker {
     else throw fault;
   }
 }
+
+/** Calls under way, but for the one that asks for the end of all calls. */
+const trackedOf = (tracker: object) =>
+  ((tracker as { _trackedContexts?: Context[] })._trackedContexts ?? []).filter(
+    ({ action }) => action?.name !== `${NODE}.drain`,
+  );
 
 /** A folder may hold more than one service: the transaction manager's has the operators' beside it. */
 async function loadServices(name: ServiceName): Promise<ServiceSchema[]> {

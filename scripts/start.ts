@@ -1,6 +1,6 @@
 /**
  * `npm start [-- --repl]`: the whole shop in one process, with a PostgreSQL of its own where no DATABASE_URL is set, and
- * with the operators' console where asked for. A failed start prints one message and leaves nothing running; SIGINT and
+ * with the operators' console where asked for; `npm run dev` adds hot reload (`--hot`). A failed start prints one message and leaves nothing running; SIGINT and
  * SIGTERM drain and stop; a second signal exits.
  */
 import { constants } from "node:os";
@@ -31,6 +31,9 @@ const started = start();
 started.catch(fail);
 
 async function start(): Promise<void> {
+  const isHot = process.argv.includes("--hot");
+  // First: it knows of what is loaded after it.
+  if (isHot) await import("./dev/module-graph.ts");
   const { config, DATABASES } = await import("../config/index.ts");
   port = config.port;
   const { ensurePostgres } = await import("./postgres.ts");
@@ -59,6 +62,10 @@ async function start(): Promise<void> {
     await keepAdminPassword(config.dataDir, { email: config.adminEmail, password: made });
   if (config.environment !== "production") say(banner(broker, config, made));
   else if (made !== null) say(`admin ${config.adminEmail}, password ${made} (made now and shown this once)`);
+  if (isHot) {
+    const { hotReload } = await import("./dev/hot-reload.ts");
+    undo.push(await hotReload(broker, say));
+  }
   if (!process.argv.includes("--repl")) return;
   const { openConsole } = await import("./repl/console.ts");
   openConsole(broker, async () => {

@@ -180,6 +180,7 @@ export class SimulatedDatabase {
         });
         return result;
       },
+      pool: () => ({ busy: 0, idle: 0, waiting: 0 }),
       close: async () => {},
     };
   }

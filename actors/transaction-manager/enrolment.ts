@@ -8,13 +8,13 @@ import type { TxId } from "../protocol/messages.ts";
 import type { RegisterPort } from "./ports.ts";
 
 export class Enrolment {
-  readonly #register: Pick<RegisterPort, "enrol" | "limits">;
+  readonly #register: Pick<RegisterPort, "enrol">;
   readonly #learn: (watermark: TxId) => void;
   readonly #enrolled = new Set<string>();
   readonly #underWay = new Map<string, Promise<void>>();
 
   /** `learn` hears the watermark as it stood after an enrolment. */
-  constructor(register: Pick<RegisterPort, "enrol" | "limits">, learn: (watermark: TxId) => void) {
+  constructor(register: Pick<RegisterPort, "enrol">, learn: (watermark: TxId) => void) {
     this.#register = register;
     this.#learn = learn;
   }
@@ -42,8 +42,7 @@ export class Enrolment {
 
   async #enrol(participant: string): Promise<void> {
     try {
-      await this.#register.enrol([participant]);
-      this.#learn((await this.#register.limits()).watermark);
+      this.#learn(await this.#register.enrol([participant]));
     } catch (err) {
       throw registerUnavailable((err as Error).message);
     }

@@ -31,8 +31,8 @@ export interface RegisterPort {
   /** Commits that some participant has not acknowledged, oldest first, decided more than `ageMs` ago. */
   unacknowledged(ageMs: number, limit: number): Promise<UnacknowledgedCommit[]>;
 
-  /** Notes who is about to be enlisted for the first time, excluded by `raiseWatermark`. Repeatable. */
-  enrol(participants: readonly string[]): Promise<void>;
+  /** Notes who is about to be enlisted for the first time, excluded by `raiseWatermark`. Answers the watermark. Repeatable. */
+  enrol(participants: readonly string[]): Promise<TxId>;
   /** Everybody who was ever enrolled: those whose seal a watermark needs. */
   participants(): Promise<string[]>;
   limits(): Promise<Limits>;

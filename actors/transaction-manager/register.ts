@@ -99,13 +99,18 @@ export function register(db: Queryable): RegisterPort {
     },
 
     async enrol(participants) {
-      await db.query({
+      const { rows } = await db.query<{ tx_id: TxId }>({
         name: "enrol",
-        text: `insert into participants (name)
-               select p.name from (select tx_id from watermark for share) as low, unnest($1::text[]) as p (name)
-               order by p.name on conflict do nothing`,
+        text: `
+          with low as materialized (select tx_id from watermark for share),
+          enrolled as (
+            insert into participants (name) select p.name from low, unnest($1::text[]) as p (name)
+            order by p.name on conflict do nothing
+          )
+          select tx_id from low`,
         values: [participants],
       });
+      return (rows[0] as { tx_id: TxId }).tx_id;
     },
 
     async participants() {

@@ -9,6 +9,8 @@ import { isOutOfReach, ShopError } from "../../lib/errors.ts";
 import { newId } from "../../lib/ids.ts";
 import { actorsMixin } from "../../mixins/actors.mixin.ts";
 import { databaseMixin, unavailable } from "../../mixins/database.mixin.ts";
+import { measure } from "../../mixins/measures.ts";
+import { tracesOf } from "../../mixins/traces.ts";
 import type {
   DecisionReply,
   Inquiry,
@@ -51,8 +53,11 @@ const service: ServiceSchema = {
       // Its failures are those of participants, which have breakers of their own.
       circuitBreaker: { enabled: false },
       params: { requests: "object", options: "object" },
-      handler(ctx: Context<{ requests: Requests; options: RunOptions }>): Promise<RunResult> {
-        return this.manager.run(ctx.params.requests, ctx.params.options);
+      async handler(ctx: Context<{ requests: Requests; options: RunOptions }>): Promise<RunResult> {
+        const run = (): Promise<RunResult> => this.manager.run(ctx.params.requests, ctx.params.options);
+        const result = await (tracesOf(this.broker)?.during(ctx, run) ?? run());
+        this.outcomes[result.outcome]++;
+        return result;
       },
     },
 
@@ -117,18 +122,40 @@ const service: ServiceSchema = {
     },
   },
 
+  created() {
+    this.outcomes = { commit: 0, abort: 0, unknown: 0 } satisfies Record<RunResult["outcome"], number>;
+    measure(this, () =>
+      Object.entries(this.outcomes).map(([outcome, runs]) => [
+        "shop_transactions_total",
+        runs as number,
+        { outcome },
+      ]),
+    );
+  },
+
   async started() {
     const { broker } = this;
     // Every message to a participant may be repeated, so one that met a dying node is: at another replica.
-    const tell = <Reply>(action: string, params: object): Promise<Reply> =>
-      broker.call<Reply, object>(action, params, { timeout: PARTICIPANT_TIMEOUT_MS }).catch((err) => {
-        throw isOutOfReach(err.type) ? new ShopError("unavailable", err.message) : err;
-      });
+    const tell = <Reply>(action: string, params: object, options?: object): Promise<Reply> =>
+      broker
+        .call<Reply, object>(action, params, { timeout: PARTICIPANT_TIMEOUT_MS, ...options })
+        .catch((err) => {
+          throw isOutOfReach(err.type) ? new ShopError("unavailable", err.message) : err;
+        });
+    const traces = tracesOf(broker);
+    const tellOf = <Reply>(txIds: TxId[], action: string, params: object): Promise<Reply> =>
+      traces
+        ? traces.batch(`tell ${action}`, this.name, txIds, (options) => tell<Reply>(action, params, options))
+        : tell<Reply>(action, params);
     const decisions = register(this.db);
+    const { decide } = decisions;
+    if (traces)
+      decisions.decide = (proposals) =>
+        traces.batch("decide", this.name, idsOf(proposals), () => decide(proposals));
     const participants: ParticipantPort = {
-      prepare: (name, entries) => tell<PrepareReply[]>(`${name}.prepare`, { entries }),
-      commit: (name, txIds) => tell<DecisionReply[]>(`${name}.commit`, { txIds }),
-      abort: (name, txIds) => tell<DecisionReply[]>(`${name}.abort`, { txIds }),
+      prepare: (name, entries) => tellOf<PrepareReply[]>(idsOf(entries), `${name}.prepare`, { entries }),
+      commit: (name, txIds) => tellOf<DecisionReply[]>(txIds, `${name}.commit`, { txIds }),
+      abort: (name, txIds) => tellOf<DecisionReply[]>(txIds, `${name}.abort`, { txIds }),
       raiseSeal: (name, upTo) => tell<TxId>(`${name}.raiseSeal`, { upTo }),
       prune: (name, watermark, limit) => tell<number>(`${name}.prune`, { watermark, limit }),
     };
@@ -136,7 +163,7 @@ const service: ServiceSchema = {
       register: decisions,
       participants,
       mailbox: (options) => this.supervisor.mailbox(options),
-      mint: newId,
+      mint: traces ? (floor) => traces.begin(this.name, newId(floor)) : newId,
       alarm: (message, detail) => this.logger.error(`needs an operator: ${message}`, detail),
       batchMax: config.batchMax,
       capacity: config.mailboxCapacity,
@@ -174,6 +201,8 @@ const service: ServiceSchema = {
     },
   },
 };
+
+const idsOf = (messages: readonly { txId: TxId }[]): TxId[] => messages.map(({ txId }) => txId);
 
 async function reached<Result>(work: Promise<Result>): Promise<Result> {
   try {

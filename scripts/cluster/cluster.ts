@@ -146,7 +146,13 @@ export async function startCluster(options: ClusterOptions = {}): Promise<Cluste
 
 async function start({ env, scale, say, print }: Required<ClusterOptions>, steps: Undo[]): Promise<Cluster> {
   // Which services a worker hosts, and its name, are ours to say.
-  const common = { ...env, SERVICES: undefined, NODEID: undefined };
+  const common = {
+    ...env,
+    SERVICES: undefined,
+    NODEID: undefined,
+    // One port cannot serve them all: each takes a free one, and its log says which.
+    METRICS_PORT: env.METRICS_PORT ? "0" : undefined,
+  };
   const asked = loadConfig(common);
   const config = { ...asked, port: asked.port || (await freePort()) };
 

@@ -4,24 +4,26 @@ import { Mistake } from "./transactions.ts";
 interface AnyError {
   type?: string;
   message?: string;
-  data?: { errors?: { pointer?: string; parameter?: string; message?: string }[] } | { field?: string }[];
+  data?: { action?: string } | { message?: string }[] | null;
 }
 
-const FRAMEWORK: Record<string, string> = {
-  SERVICE_NOT_FOUND:
-    "no node hosts the transaction manager; is the shop running, with the same TRANSPORTER and NAMESPACE?",
-  SERVICE_NOT_AVAILABLE: "the transaction manager cannot be reached at the moment",
-  REQUEST_TIMEOUT: "no answer in time; look whether it took effect before you repeat it",
-  REQUEST_SKIPPED: "no answer in time; look whether it took effect before you repeat it",
+const TOO_LATE = "no answer in time; look whether it took effect before you repeat it";
+
+const FRAMEWORK: Record<string, (service: string) => string> = {
+  SERVICE_NOT_FOUND: (service) =>
+    `no node hosts ${service}; is the shop running, with the same TRANSPORTER and NAMESPACE?`,
+  SERVICE_NOT_AVAILABLE: (service) => `${service} cannot be reached at the moment`,
+  REQUEST_TIMEOUT: () => TOO_LATE,
+  REQUEST_SKIPPED: () => TOO_LATE,
 };
 
 export function complaint(err: unknown): string {
   const { type = "", message = String(err), data } = err as AnyError;
   if (err instanceof Mistake) return message;
   if (type === "VALIDATION_ERROR" && Array.isArray(data))
-    return data
-      .map((fault) => `${(fault as { message?: string }).message ?? "not valid"}`.replace(/!$/, ""))
-      .join("; ");
-  if (FRAMEWORK[type]) return FRAMEWORK[type];
+    return data.map((fault) => (fault.message ?? "not valid").replace(/!$/, "")).join("; ");
+  const action = Array.isArray(data) ? undefined : data?.action;
+  const said = FRAMEWORK[type]?.(action?.split(".")[0] ?? "it");
+  if (said) return said;
   return type ? `${message} (${type})` : message;
 }

@@ -5,7 +5,11 @@
 import type { ServiceBroker } from "moleculer";
 import repl from "moleculer-repl";
 import { actors } from "./actors.ts";
+import { shop } from "./books.ts";
+import { breakers, cluster } from "./cluster.ts";
 import { complaint } from "./complaint.ts";
+import { type DrainArgs, drain } from "./drain.ts";
+import { outbox } from "./outbox.ts";
 import { type Paint, painter } from "./paper.ts";
 import { type TxArgs, tx } from "./transactions.ts";
 
@@ -16,7 +20,8 @@ interface Command {
   allowUnknownOptions: boolean;
   parse: null;
   options: { option: string; description: string }[];
-  action(broker: ServiceBroker, args: never): Promise<void>;
+  // biome-ignore lint/suspicious/noExplicitAny: each command has arguments of its own
+  action(broker: ServiceBroker, args: any): Promise<void>;
 }
 
 type Evaluate = (
@@ -29,16 +34,27 @@ type Evaluate = (
 
 /** `write` gets whole lines of text. */
 export function commands(write: (text: string) => void, paint: Paint): Command[] {
-  const said = async (text: Promise<string>): Promise<void> =>
-    write(await text.catch((err) => paint("red", complaint(err))));
+  const command = <Args>(
+    command: string,
+    description: string,
+    run: (broker: ServiceBroker, args: Args) => Promise<string>,
+    options: Command["options"] = [],
+  ): Command => ({
+    command,
+    description,
+    alias: null,
+    allowUnknownOptions: false,
+    parse: null,
+    options,
+    action: async (broker, args) =>
+      write(await run(broker, args).catch((err) => paint("red", complaint(err)))),
+  });
   return [
-    {
-      command: "tx <action> [id] [outcome]",
-      description: "Transactions: list, show ID, force ID commit|abort, close ID.",
-      alias: null,
-      allowUnknownOptions: false,
-      parse: null,
-      options: [
+    command(
+      "tx <action> [id] [outcome]",
+      "Transactions: list, show ID, force ID commit|abort, close ID.",
+      (broker, args: TxArgs) => tx((action, params) => broker.call(action, params), args, paint),
+      [
         { option: "-r, --reason <text>", description: "why it is forced or closed; recorded" },
         {
           option: "--heuristic <participants>",
@@ -48,19 +64,19 @@ export function commands(write: (text: string) => void, paint: Paint): Command[]
         { option: "-l, --limit <number>", description: "list: how many, 20 by default" },
         { option: "--after <cursor>", description: "list: where the page before ended" },
       ],
-      action: (broker, args: TxArgs) =>
-        said(tx((action, params) => broker.call(action, params), args, paint)),
-    },
-    {
-      command: "actors",
-      description: "Mailboxes and loops of every node.",
-      alias: null,
-      allowUnknownOptions: false,
-      parse: null,
-      options: [],
-      action: (broker) => said(actors(broker, paint)),
-    },
-  ] as Command[];
+    ),
+    command("actors", "Mailboxes and loops of every node.", (broker) => actors(broker, paint)),
+    command("cluster", "Nodes: state, services, mailboxes, breakers.", (broker) => cluster(broker, paint)),
+    command("breakers", "Breakers that are not closed, of every node.", (broker) => breakers(broker, paint)),
+    command(
+      "drain [target] [service]",
+      "Takes a node, or one service of it, out: it finishes and stops hosting.",
+      (broker, args: DrainArgs) => drain(broker, args),
+      [{ option: "--last", description: "also where no other node hosts it" }],
+    ),
+    command("outbox", "Events not published yet, of each service.", (broker) => outbox(broker, paint)),
+    command("shop <action>", "The shop's books: audit.", (_broker, args: { action?: string }) => shop(args)),
+  ];
 }
 
 /** `leave` stops everything that was started; the process ends when it resolves. */

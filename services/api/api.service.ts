@@ -3,13 +3,18 @@
  * of a request (serve.ts) is ours, because every check of the contract must hold and the route must cost little.
  * Nothing is served that no action declares: no mapping by action name, no internal services.
  */
+
+import { timingSafeEqual } from "node:crypto";
 import type { IncomingMessage, ServerResponse } from "node:http";
 import type { Context, Service, ServiceSchema, ServiceSettingSchema } from "moleculer";
 import ApiGateway from "moleculer-web";
 import { type Config, config } from "../../config/index.ts";
 import { ShopError } from "../../lib/errors.ts";
+import { parseTraceparent } from "../../lib/traceparent.ts";
+import { carrierTo, type Route } from "../../mixins/carrier.ts";
 import { READINESS, readiness } from "../../mixins/readiness.ts";
 import { SharedRedis } from "../../mixins/redis.ts";
+import { requestTagsOf } from "../../mixins/traces.ts";
 import type { ProductChanged } from "../product/api.ts";
 import { clientAddressReader } from "./client-address.ts";
 import { docsAliases } from "./docs.ts";
@@ -22,6 +27,17 @@ import { serve } from "./serve.ts";
 import { createGatewayServer, drain } from "./server.ts";
 import { StaleCopies } from "./stale-copies.ts";
 import { TokenVerifier } from "./token-verifier.ts";
+
+const JWKS: Route = {
+  action: "auth.jwks",
+  method: "GET",
+  path: "/.well-known/jwks.json",
+  idempotent: true,
+};
+const DRAIN = "GatewayDrain";
+interface Drained {
+  drain(): Promise<void>;
+}
 
 /** Limits and breakers belong to the actions behind the gateway; around it they would close the whole shop. */
 const unguarded = {
@@ -38,6 +54,8 @@ interface GatewaySettings extends ServiceSettingSchema {
   trustedProxies: readonly string[];
   /** Services that must be known before this node is ready. */
   expectedServices: readonly string[];
+  /** What opens the routes between services; undefined closes them. */
+  serviceSecret: string | undefined;
   inFlightMax: number;
   rateLimit: Config["rateLimit"];
   cacher: string | undefined;
@@ -56,6 +74,7 @@ const gateway: ServiceSchema<GatewaySettings> = {
     corsOrigins: config.corsOrigins,
     trustedProxies: config.trustedProxies,
     expectedServices: config.expectedServices,
+    serviceSecret: config.serviceSecret,
     inFlightMax: config.inFlightMax,
     rateLimit: config.rateLimit,
     cacher: config.cacher,
@@ -75,6 +94,7 @@ const gateway: ServiceSchema<GatewaySettings> = {
     ],
     // Settings are broadcast to every node; these are nobody else's business.
     $secureSettings: [
+      "serviceSecret",
       "corsOrigins",
       "trustedProxies",
       "expectedServices",
@@ -88,6 +108,8 @@ const gateway: ServiceSchema<GatewaySettings> = {
   actions: {
     rest: {
       ...unguarded,
+      // moleculer-web would name spans by the whole URL, query included.
+      tracing: { spanName: (ctx) => `HTTP ${(ctx.params as Exchange).req.method}`, tags: requestTagsOf },
       async handler(ctx: Context<Exchange>) {
         try {
           await serve(this as never, ctx, ctx.params);
@@ -153,14 +175,26 @@ const gateway: ServiceSchema<GatewaySettings> = {
       });
       try {
         const rest = this.actions.rest as Service.ServiceAction;
-        await rest(exchange, { requestID: exchange.requestId, meta: exchange.meta });
+        await rest(exchange, { requestID: exchange.requestId, meta: exchange.meta, ...this.traceOf(req) });
       } catch (err) {
         answerError(exchange, err, this.logger);
       }
     },
 
+    /** The caller's trace, to go on with it; nothing where there is none or nobody traces. */
+    traceOf(req: IncomingMessage) {
+      const parentSpan = this.isTraced && parseTraceparent(req.headers.traceparent);
+      return parentSpan ? { parentSpan } : undefined;
+    },
+
     verify(token: string) {
       return this.verifier.verify(token);
+    },
+
+    isService(token: string): boolean {
+      const given = Buffer.from(token);
+      const secret = Buffer.from(this.settings.serviceSecret ?? "");
+      return given.length === secret.length && timingSafeEqual(given, secret);
     },
 
     /** Nothing to wait for where there is no limit, which is the common case. */
@@ -182,8 +216,12 @@ const gateway: ServiceSchema<GatewaySettings> = {
     refreshRoutes() {
       this.areRoutesStale = false;
       for (const route of this.routes) this.regenerateAutoAliases(route);
-      const operations = operationsOf(this.broker, this.aliases, this.knownOperations, (reason) =>
-        this.logger.error(`an action cannot be served: ${reason}`),
+      const operations = operationsOf(
+        this.broker,
+        this.aliases,
+        this.knownOperations,
+        (reason) => this.logger.error(`an action cannot be served: ${reason}`),
+        this.settings.serviceSecret !== undefined,
       );
       this.knownOperations = operations;
       return new Router(operations);
@@ -206,7 +244,9 @@ const gateway: ServiceSchema<GatewaySettings> = {
 
   created() {
     this.clientAddressOf = clientAddressReader(this.settings.trustedProxies);
-    this.verifier = new TokenVerifier({ fetchKeys: () => this.broker.call("auth.jwks") });
+    this.auth = carrierTo("auth");
+    this.verifier = new TokenVerifier({ fetchKeys: () => this.auth.call(this.broker, JWKS, {}) });
+    this.isTraced = this.broker.isTracingEnabled();
     const { inFlightMax, rateLimit, cacher } = this.settings;
     this.shedder = new LoadShedder({ inFlightMax });
     this.staleCopies = new StaleCopies();
@@ -230,7 +270,11 @@ const gateway: ServiceSchema<GatewaySettings> = {
       },
     });
     // Before any service stops: requests in flight still need the others.
-    this.broker.middlewares.add({ name: "GatewayDrain", stopping: () => this.drain() });
+    // By name: one hook, whichever instance is the gateway when the broker stops.
+    const { broker } = this;
+    if (broker.middlewares.list.some(({ name }: { name?: string }) => name === DRAIN)) return;
+    const stopping = async () => (broker.getLocalService("api") as unknown as Drained | undefined)?.drain();
+    broker.middlewares.add({ name: DRAIN, stopping });
   },
 
   started() {
@@ -243,6 +287,7 @@ const gateway: ServiceSchema<GatewaySettings> = {
     await this.drain();
     this.shedder.stop();
     this.redis?.close();
+    this.auth.close();
   },
 };
 

@@ -29,6 +29,8 @@ const ANSWERS_MIN = 8;
 /** While answers are late. A card provider that is slow for everybody looks the same, so some always get in. */
 const QUEUE_MIN = 32;
 const QUEUE_SHRINK = 0.6;
+/** After shrinking it does not grow: the slowest that came in since must have been heard. */
+const HOLD_MS = 3 * LATE_MS;
 const QUEUE_GROW = 1.1;
 
 /** Answers since the last look, of requests that came in after the last change for the worse. */
@@ -119,6 +121,9 @@ export class LoadShedder {
       this.#queueLimit = Math.max(min, Math.min(this.#queueLimit, this.#inFlight) * QUEUE_SHRINK);
       this.#queueShrunkAt = now;
       judged.push(...Object.values(this.#answers));
+    } else if (now - this.#queueShrunkAt < HOLD_MS) {
+      // Quick reads speak before the orders beside them have been answered at all.
+      return;
     } else if (judged.length > 0 ? judged.every(({ count, late }) => late < count / 4) : this.#inFlight < min)
       this.#queueLimit = Math.min(this.#inFlightMax, this.#queueLimit * QUEUE_GROW);
     for (const answers of judged) Object.assign(answers, { count: 0, late: 0 });

@@ -56,7 +56,8 @@ const HEADERS: Record<string, JsonSchema> = {
 };
 
 export function openApiOf(operations: readonly Operation[]): JsonSchema {
-  const served = operations.filter((operation) => operation.action);
+  // What services say to one another is no part of the public contract.
+  const served = operations.filter(({ action, auth }) => action && auth !== "service");
   const paths: Record<string, Record<string, JsonSchema>> = {};
   for (const operation of served) {
     const path = operation.path.replace(/:(\w+)/g, "{$1}");

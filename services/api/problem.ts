@@ -2,7 +2,7 @@
  * Renders any error as problem+json (RFC 9457) by the table in lib/errors.ts. What the client reads was either
  * written for clients (a ShopError below 500) or is fixed text: no stack, SQL, path, host or node ever leaves here.
  */
-import { ERRORS, type ErrorCode, type Fault } from "../../lib/errors.ts";
+import { codeOf, ERRORS, type ErrorCode, type Fault } from "../../lib/errors.ts";
 import { faultsOf } from "./validation-faults.ts";
 
 export interface Problem {
@@ -32,18 +32,6 @@ interface AnyError {
   } | null;
 }
 
-/** What Moleculer throws of its own accord. Its HTTP codes are not taken: an open circuit is a 404 to it. */
-const FRAMEWORK: Record<string, ErrorCode> = {
-  VALIDATION_ERROR: "validation_failed",
-  SERVICE_NOT_FOUND: "unavailable",
-  SERVICE_NOT_AVAILABLE: "unavailable",
-  REQUEST_REJECTED: "unavailable",
-  BAD_GATEWAY: "unavailable",
-  QUEUE_FULL: "overloaded",
-  REQUEST_TIMEOUT: "deadline_exceeded",
-  REQUEST_SKIPPED: "deadline_exceeded",
-};
-
 const SERVER_FAULT_DETAIL: Partial<Record<ErrorCode, string>> = {
   internal_error: "The failure was recorded under the requestId of this answer; quote it when you report it.",
   overloaded: "More requests are waiting than can be served in time; try again later.",
@@ -58,13 +46,6 @@ const RESERVED = new Set(
     " ",
   ),
 );
-
-export function codeOf(err: unknown): ErrorCode {
-  const type = (err as AnyError | null)?.type;
-  if (typeof type !== "string") return "internal_error";
-  if (Object.hasOwn(ERRORS, type)) return type as ErrorCode;
-  return Object.hasOwn(FRAMEWORK, type) ? (FRAMEWORK[type] as ErrorCode) : "internal_error";
-}
 
 export function problemOf(err: unknown, failed: Failed): Problem {
   const code = codeOf(err);

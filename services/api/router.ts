@@ -25,7 +25,7 @@ export interface Operation {
   path: string;
   action: string | null;
   schema: ActionSchema;
-  auth: "none" | "user" | "admin";
+  auth: "none" | "user" | "admin" | "service";
   handler: AliasHandler | null;
   query: ReadonlySet<string>;
   /** Names of the params that come from the path or the query. */
@@ -98,11 +98,13 @@ export function operationsOf(
   aliases: readonly Alias[],
   previous: readonly Operation[],
   refuse: (reason: string) => void,
+  isOpenToServices = false,
 ): Operation[] {
   const schemas = new Map(broker.registry.getActionList({}).map((item) => [item.name, item.action]));
   const operations = new Map<string, Operation>();
   for (const alias of aliases) {
     const operation = operationOf(alias, alias.action ? schemas.get(alias.action) : undefined);
+    if (operation.auth === "service" && !isOpenToServices) continue;
     const key = `${operation.method} ${operation.path}`;
     const rival = operations.get(key);
     if (!METHODS.has(operation.method)) refuse(`${operation.action}: rest needs a method, got "${key}"`);
@@ -140,5 +142,5 @@ function operationOf(alias: Alias, schema: ActionSchema = {}): Operation {
 /** Absent means "user"; a word we do not know means the strictest we have. */
 function authOf(auth: unknown): Operation["auth"] {
   if (auth === undefined) return "user";
-  return auth === "none" || auth === "user" ? auth : "admin";
+  return auth === "none" || auth === "user" || auth === "service" ? auth : "admin";
 }

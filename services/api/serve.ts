@@ -18,6 +18,8 @@ import type { Principal } from "./token-verifier.ts";
 export interface Serving {
   router: Router;
   verify(token: string): Promise<Principal>;
+  /** Is this the secret that services of the shop share? */
+  isService(token: string): boolean;
   /** Throws too_many_requests where the client has used up its limit. */
   limit(exchange: Exchange, path: string): Promise<void> | undefined;
   staleCopies: StaleCopies;
@@ -44,7 +46,8 @@ export async function serve(serving: Serving, ctx: Context, exchange: Exchange):
   const operation = operationOf(route, req.method ?? "");
   if (operation.produces !== "*/*" && !accepts(req.headers.accept, operation.produces))
     throw new ShopError("not_acceptable", `This resource is only available as ${operation.produces}.`);
-  if (operation.auth !== "none") meta.user = await callerOf(serving, exchange, operation);
+  if (operation.auth === "service") requireService(serving, exchange);
+  else if (operation.auth !== "none") meta.user = await callerOf(serving, exchange, operation);
   if (operation.handler) return runHandler(operation.handler, exchange);
 
   const params = await paramsOf(exchange, operation, route.params, query);
@@ -101,6 +104,12 @@ async function callerOf(serving: Serving, { req }: Exchange, operation: Operatio
   if (operation.auth === "admin" && !caller.roles.includes("admin"))
     throw new ShopError("forbidden", "This needs the role admin.");
   return caller;
+}
+
+function requireService(serving: Serving, { req }: Exchange): void {
+  const token = bearerTokenOf(req);
+  if (token === undefined || !serving.isService(token))
+    throw new ShopError("unauthorized", "This is for other services of the shop, which know its secret.");
 }
 
 /** One flat object: path and named query parameters, and the members of the body, none of which may hide another. */

@@ -6,8 +6,8 @@
 
 import { LRUCache } from "lru-cache";
 import type { Context } from "moleculer";
+import { codeOf } from "../../lib/errors.ts";
 import type { Exchange } from "./exchange.ts";
-import { codeOf } from "./problem.ts";
 import type { Operation } from "./router.ts";
 
 interface Copy {

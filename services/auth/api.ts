@@ -21,6 +21,14 @@ export interface TokenAnswer {
   refreshToken: string;
 }
 
+/** `auth.endLogins`, called by user. */
+export interface EndLoginsParams {
+  userId: string;
+}
+export interface LoginsEnded {
+  ended: number;
+}
+
 /** A public signing key (RFC 7517). */
 export interface PublicJwk {
   kty: "EC";

@@ -72,6 +72,16 @@ export async function revokeByToken(db: Database, hash: Buffer): Promise<void> {
   });
 }
 
+/** Ends every login of this user. Answers how many there were. */
+export async function revokeByUser(db: Queryable, userId: string): Promise<number> {
+  const { rowCount } = await db.query({
+    name: "auth_families_revoke",
+    text: "update refresh_families set revoked_at = now() where user_id = $1 and revoked_at is null",
+    values: [userId],
+  });
+  return rowCount ?? 0;
+}
+
 /** Deletes what has expired: tokens, then families that no token is left of. */
 export async function deleteExpired(db: Queryable): Promise<void> {
   await db.query({

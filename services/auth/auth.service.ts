@@ -11,10 +11,25 @@ import { ShopError } from "../../lib/errors.ts";
 import { newId } from "../../lib/ids.ts";
 import { type Database, databaseMixin, unavailable } from "../../mixins/database.mixin.ts";
 import { SharedRedis } from "../../mixins/redis.ts";
-import type { CredentialsParams, Identity, UserView } from "../user/api.ts";
+import type { Identity } from "../user/api.ts";
 import { ACCESS_TOKEN_SECONDS, signAccessToken } from "./access-token.ts";
-import type { JwksAnswer, KeysRotated, LoginParams, RefreshTokenParams, TokenAnswer } from "./api.ts";
-import { deleteExpired, holderOf, insertFamily, revokeByToken, rotateToken } from "./auth.repository.ts";
+import type {
+  EndLoginsParams,
+  JwksAnswer,
+  KeysRotated,
+  LoginParams,
+  LoginsEnded,
+  RefreshTokenParams,
+  TokenAnswer,
+} from "./api.ts";
+import {
+  deleteExpired,
+  holderOf,
+  insertFamily,
+  revokeByToken,
+  revokeByUser,
+  rotateToken,
+} from "./auth.repository.ts";
 import {
   deleteDeadKeys,
   insertFirstKey,
@@ -27,9 +42,11 @@ import { type LoginThrottle, memoryThrottle } from "./login.throttle.ts";
 import { hashOf, makeRefreshToken } from "./refresh-token.ts";
 import { sharedThrottle } from "./shared.throttle.ts";
 import { makeSigningKey } from "./signing-key.ts";
+import { openUserPort, type UserPort } from "./user.port.ts";
 
 interface Vars {
   db: Database;
+  users: UserPort;
   throttle: LoginThrottle;
   /** Where failed logins are counted for all replicas together. */
   redis: SharedRedis | undefined;
@@ -106,8 +123,7 @@ const auth = {
         const hash = hashOf(ctx.params.refreshToken);
         const userId = await holderOf(this.db, hash);
         // Everything that may fail comes before the rotation: a token that is spent for nothing cannot be used again.
-        const account =
-          userId && (await ctx.call<UserView | null, { id: string }>("user.get", { id: userId }));
+        const account = userId && (await this.users.get(ctx, userId));
         if (!account) throw refreshRefused();
         const accessToken = await this.accessTokenFor({ id: account.id, roles: account.roles });
         const next = makeRefreshToken();
@@ -137,6 +153,17 @@ const auth = {
       params: refreshTokenParams,
       async handler(this: AuthService, ctx: Context<RefreshTokenParams>): Promise<void> {
         await revokeByToken(this.db, hashOf(ctx.params.refreshToken));
+      },
+    },
+
+    /** Called by user when a password has changed. Access tokens stay good until they expire. */
+    endLogins: {
+      rest: "POST /internal/auth/end-logins",
+      auth: "service",
+      idempotent: true,
+      params: { $$strict: true, userId: "uuid" },
+      async handler(this: AuthService, ctx: Context<EndLoginsParams>): Promise<LoginsEnded> {
+        return { ended: await revokeByUser(this.db, ctx.params.userId) };
       },
     },
 
@@ -186,7 +213,7 @@ const auth = {
         );
       let identity: Identity | null;
       try {
-        identity = await ctx.call<Identity | null, CredentialsParams>("user.verifyCredentials", params);
+        identity = await this.users.verifyCredentials(ctx, params);
       } catch (err) {
         await attempt.cancelled();
         throw err;
@@ -220,6 +247,7 @@ const auth = {
   created(this: AuthService) {
     this.redis = config.cacher?.startsWith("redis") ? new SharedRedis(config.cacher, this.logger) : undefined;
     this.throttle = this.redis ? sharedThrottle(this.redis, `${config.namespace}:`) : memoryThrottle();
+    this.users = openUserPort();
     this.tidying = Promise.resolve();
   },
 
@@ -234,6 +262,7 @@ const auth = {
     clearInterval(this.tidyTimer);
     this.redis?.close();
     await this.tidying;
+    this.users.close();
   },
 };
 

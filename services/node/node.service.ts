@@ -1,14 +1,18 @@
 /**
- * What a node says of itself, for operators: its readiness, its mailboxes, its breakers. Every node hosts it, whatever
- * SERVICES says; it is asked by `nodeID`, and not served over HTTP.
+ * What a node says of itself, for operators: its readiness, its mailboxes, its breakers; and how it is taken out. Every
+ * node hosts it, whatever SERVICES says; it is called by `nodeID`, and not served over HTTP.
  */
-import type { ServiceBroker, ServiceSchema } from "moleculer";
+import type { Context, ServiceBroker, ServiceSchema } from "moleculer";
 import type { Supervisor } from "../../actors/supervisor.ts";
 import { readiness } from "../../mixins/readiness.ts";
 import type { BreakerView, MailboxView, NodeStatus } from "./api.ts";
 
 /** What a shop's broker knows beyond the framework's. */
-type ShopBroker = ServiceBroker & { expected?: readonly string[]; breakers?(): BreakerView[] };
+type ShopBroker = ServiceBroker & {
+  expected?: readonly string[];
+  breakers?(): BreakerView[];
+  drain(service?: string): Promise<void>;
+};
 
 const node: ServiceSchema = {
   name: "node",
@@ -30,6 +34,17 @@ const node: ServiceSchema = {
             .filter(({ state }) => state !== "closed")
             .map(({ nodeID, action, state }) => ({ nodeID, action, state })),
         };
+      },
+    },
+
+    /** Resolves when nothing is hosted any more, of the service or, without one, of the node. */
+    drain: {
+      visibility: "public",
+      params: { service: { type: "string", optional: true } },
+      async handler(ctx: Context<{ service?: string }>): Promise<void> {
+        const { service } = ctx.params;
+        this.logger.warn(`an operator takes ${service ?? "this node"} out`);
+        await (this.broker as ShopBroker).drain(service);
       },
     },
   },

@@ -37,7 +37,8 @@ export const operatedOrders: OperatedVotes = {
   async change(tx, txId, outcome) {
     const { rowCount } = await tx.query({
       text: outcome === "commit" ? COMMIT : ABORT,
-      values: [[txId], "prepared"],
+      // An operator's decision belongs to nobody's trace.
+      values: outcome === "commit" ? [[txId], "prepared", null] : [[txId], "prepared"],
     });
     return rowCount === 1 ? "prepared" : undefined;
   },

@@ -9,7 +9,13 @@ import type { Database, Queryable } from "../../mixins/database.mixin.ts";
 import { isRival, raiseSeal, readSeal, toVoteRecord, txIdSet, type VoteRow } from "../../mixins/vote-rows.ts";
 import type { OrderRequest } from "./order.ts";
 
-export const orderParticipant = (db: Database): Participant<OrderRequest> => new Participant(orders(db));
+/** The traceparents of the transactions that are traced, as JSON by txId; null where none is. */
+type TraceparentsOf = (txIds: readonly TxId[]) => string | null;
+
+export const orderParticipant = (
+  db: Database,
+  traceparentsOf: TraceparentsOf = () => null,
+): Participant<OrderRequest> => new Participant(orders(db, traceparentsOf));
 
 type Entry = PrepareEntry<OrderRequest>;
 
@@ -83,7 +89,7 @@ async function recordNo(tx: Queryable, { txId, hash }: Entry, refusal: Refusal):
   });
 }
 
-function orders(db: Database): ParticipantStore<OrderRequest, Queryable> {
+function orders(db: Database, traceparentsOf: TraceparentsOf): ParticipantStore<OrderRequest, Queryable> {
   return {
     async recordPlainYes(entries) {
       const plain = entries.filter((entry) => entry.request.replaces === undefined);
@@ -125,7 +131,7 @@ function orders(db: Database): ParticipantStore<OrderRequest, Queryable> {
       const { rows } = await db.query<{ tx_id: TxId }>({
         name: "commit-orders",
         text: COMMIT,
-        values: [txIds, "prepared"],
+        values: [txIds, "prepared", traceparentsOf(txIds)],
       });
       return txIdSet(rows);
     },
@@ -188,9 +194,10 @@ export const COMMIT = `
     returning id, user_id, total, currency, lines
   ),
   told as (
-    insert into outbox (type, version, key, payload)
+    insert into outbox (type, version, key, payload, trace)
     select 'order.confirmed', 1, id,
-      jsonb_build_object('orderId', id, 'userId', user_id, 'total', total, 'currency', currency, 'lines', lines)
+      jsonb_build_object('orderId', id, 'userId', user_id, 'total', total, 'currency', currency, 'lines', lines),
+      $3::jsonb ->> id::text
     from confirmed
   )
   select id as tx_id from confirmed`;

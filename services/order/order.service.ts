@@ -2,7 +2,7 @@
  * Orders: placing them as one transaction over order, product and payment, and reading them back. Also a participant:
  * a pending order is its vote.
  */
-import type { Context, ServiceSchema } from "moleculer";
+import type { Context, ServiceBroker, ServiceSchema } from "moleculer";
 import type { DecisionReply, InquiryReply, RunResult } from "../../actors/protocol/messages.ts";
 import { config } from "../../config/index.ts";
 import { decodeCursor, encodeCursor } from "../../lib/cursor.ts";
@@ -13,6 +13,7 @@ import { databaseMixin } from "../../mixins/database.mixin.ts";
 import { operatedMixin } from "../../mixins/operated.mixin.ts";
 import { outboxMixin } from "../../mixins/outbox.mixin.ts";
 import { participantMixin, type Votes } from "../../mixins/participant.mixin.ts";
+import { tracesOf } from "../../mixins/traces.ts";
 import type { Quote } from "../product/api.ts";
 import type { Order, PaymentStatus } from "./api.ts";
 import { GET_OPENAPI, LIST_OPENAPI, PLACE_OPENAPI } from "./openapi.ts";
@@ -53,7 +54,10 @@ const service: ServiceSchema = {
   mixins: [
     outboxMixin("notification.receive"),
     operatedMixin(operatedOrders),
-    participantMixin(({ db }) => orderParticipant(db) as Votes),
+    participantMixin((host) => {
+      const traces = tracesOf((host as unknown as { broker: ServiceBroker }).broker);
+      return orderParticipant(host.db, traces && ((txIds) => traces.traceparentsOf("order", txIds))) as Votes;
+    }),
     databaseMixin("order", new URL("./migrations/", import.meta.url)),
   ],
   settings: { rest: "/" },

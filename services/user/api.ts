@@ -10,6 +10,12 @@ export interface RegisterParams {
   name: string;
 }
 
+/** PUT /profile/password. */
+export interface PasswordParams {
+  currentPassword: string;
+  newPassword: string;
+}
+
 /** POST /register, GET /profile and `user.get`: an account as its owner sees it. */
 export interface UserView {
   id: string;

@@ -34,16 +34,17 @@ export async function findUserByEmail(db: Queryable, email: string): Promise<Use
   return rows[0];
 }
 
-/** Stores the same password hashed anew; does nothing where `was` has been replaced meanwhile. */
+/** Does nothing, and answers false, where `was` has been replaced meanwhile. */
 export async function replacePasswordHash(
   db: Queryable,
   change: { id: string; was: string; becomes: string },
-): Promise<void> {
-  await db.query({
+): Promise<boolean> {
+  const { rowCount } = await db.query({
     name: "user_replace_password_hash",
     text: "update users set password_hash = $3 where id = $1 and password_hash = $2",
     values: [change.id, change.was, change.becomes],
   });
+  return rowCount === 1;
 }
 
 export async function adminExists(db: Queryable): Promise<boolean> {

@@ -9,7 +9,8 @@ import { ShopError } from "../../lib/errors.ts";
 import { newId } from "../../lib/ids.ts";
 import { type Database, databaseMixin, unavailable } from "../../mixins/database.mixin.ts";
 import { remainingMs } from "../../mixins/deadline.middleware.ts";
-import type { CredentialsParams, Identity, RegisterParams, UserView } from "./api.ts";
+import type { CredentialsParams, Identity, PasswordParams, RegisterParams, UserView } from "./api.ts";
+import { type AuthPort, openAuthPort } from "./auth.port.ts";
 import { ensureFirstAdmin } from "./first-admin.ts";
 import { type Hasher, openHasher } from "./password.hasher.ts";
 import { passwordFault, UNITS_MAX } from "./password.ts";
@@ -24,6 +25,7 @@ import { EMAIL_LENGTH_MAX, EMAIL_PATTERN, viewOf } from "./user.ts";
 
 interface Vars {
   db: Database;
+  auth: AuthPort;
   hasher: Hasher;
   firstAdminPassword: string | null;
 }
@@ -96,8 +98,57 @@ const user = {
       },
     },
 
+    /**
+     * First the password, then the logins: where auth is away the answer is 503, and the same request sent again, which
+     * finds the new password in force, ends them.
+     */
+    changePassword: {
+      rest: "PUT /profile/password",
+      auth: "user",
+      successStatus: 204,
+      idempotent: true,
+      openapi: {
+        summary: "Change your password",
+        description:
+          "Ends every login of the account. Access tokens stay good until they expire, 15 minutes at most.",
+        tags: ["accounts"],
+      },
+      params: {
+        $$strict: true,
+        currentPassword: { type: "string", min: 1, max: 1024 },
+        newPassword: { type: "string", min: 8, max: UNITS_MAX },
+      },
+      async handler(this: UserService, ctx: Context<PasswordParams, Meta>): Promise<void> {
+        const { currentPassword, newPassword } = ctx.params;
+        const fault = passwordFault(newPassword);
+        if (fault)
+          throw new ShopError("validation_failed", fault.message, {
+            errors: [{ ...fault, pointer: "/newPassword" }],
+          });
+        const id = ctx.meta.user?.id;
+        const found = id === undefined ? undefined : await findUserById(this.db, id);
+        if (!found)
+          throw new ShopError("unauthorized", "The account of this token does not exist; log in again.");
+        const was = found.passwordHash;
+        if (await this.hasher.matches(currentPassword, was, remainingMs(ctx))) {
+          const becomes = await this.hasher.hash(newPassword, remainingMs(ctx));
+          if (!(await replacePasswordHash(this.db, { id: found.id, was, becomes })))
+            throw new ShopError(
+              "invalid_credentials",
+              "The password was changed by another request just now.",
+            );
+        } else if (!(await this.hasher.matches(newPassword, was, remainingMs(ctx)))) {
+          throw new ShopError("invalid_credentials", "The current password is wrong.");
+        }
+        const ended = await this.auth.endLogins(ctx, found.id);
+        this.logger.info(`user ${found.id} has a new password; ${ended} logins ended`);
+      },
+    },
+
     /** Called by auth at login. Null where the address is unknown or the password wrong, in the same time. */
     verifyCredentials: {
+      rest: "POST /internal/user/verify-credentials",
+      auth: "service",
       idempotent: true,
       params: { $$strict: true, email: "string", password: "string" },
       async handler(this: UserService, ctx: Context<CredentialsParams>): Promise<Identity | null> {
@@ -116,6 +167,8 @@ const user = {
 
     /** Called by auth when a token is refreshed. Null where there is no such account. */
     get: {
+      rest: "POST /internal/user/get",
+      auth: "service",
       idempotent: true,
       params: { $$strict: true, id: "uuid" },
       async handler(this: UserService, ctx: Context<{ id: string }>): Promise<UserView | null> {
@@ -146,6 +199,10 @@ const user = {
     },
   },
 
+  created(this: UserService) {
+    this.auth = openAuthPort();
+  },
+
   async started(this: UserService) {
     const pepper = await secretOf(this.db, { name: "pepper", candidate: randomBytes(PEPPER_BYTES) });
     this.hasher = openHasher({ pepper, cost: config.bcryptCost });
@@ -160,6 +217,7 @@ const user = {
 
   async stopped(this: UserService) {
     await this.hasher?.close();
+    this.auth.close();
   },
 };
 

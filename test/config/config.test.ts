@@ -29,6 +29,9 @@ describe("the configuration", () => {
     const load = () =>
       loadConfig({
         PORT: "80000",
+        METRICS_PORT: "metrics",
+        OTEL_EXPORTER_OTLP_ENDPOINT: "grpc://collector:4317",
+        OTEL_TRACES_SAMPLER_ARG: "2",
         SERVICES: "api,cart",
         LOGLEVEL: "loud",
         ADMIN_EMAIL: "nobody",
@@ -46,9 +49,12 @@ describe("the configuration", () => {
         DECISION_RETENTION_HOURS: "-1",
         TRANSPORTER: "redis://host:6379",
       });
-    expect(load).toThrow(/17 fault\(s\)/);
+    expect(load).toThrow(/20 fault\(s\)/);
     for (const fault of [
       /PORT=80000/,
+      /METRICS_PORT=metrics/,
+      /OTEL_EXPORTER_OTLP_ENDPOINT=grpc/,
+      /OTEL_TRACES_SAMPLER_ARG=2/,
       /SERVICES names cart/,
       /LOGLEVEL=loud/,
       /ADMIN_EMAIL=nobody/,

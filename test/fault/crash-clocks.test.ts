@@ -4,23 +4,24 @@
  */
 import { type Crash, crash, threeWays, titleOf } from "./fleet/crash.ts";
 import { testRows } from "./fleet/lanes.ts";
-import { jumping, plain } from "./fleet/loads.ts";
+import { jumping } from "./fleet/loads.ts";
 
 const HOUR_MS = 3_600_000;
 const AHEAD = { CLOCK_OFFSET_MS: String(HOUR_MS) };
 const BEHIND = { CLOCK_OFFSET_MS: String(-HOUR_MS) };
 
-const rows: Crash[] = [plain, jumping].flatMap((load) => [
-  ...threeWays("decide", ["abort", "either", "commit"], { load, victim: "manager", edge: "order" }),
-  ...threeWays("reserve", ["abort", "abort", "abort"], {
-    load,
-    victim: "product",
-    edge: "order",
-    isAway: true,
+const rows: Crash[] = [
+  ...threeWays("decide", ["abort", "either", "commit"], { victim: "manager", edge: "order" }),
+  ...threeWays("reserve", ["abort", "abort", "abort"], { victim: "product", edge: "order", isAway: true }),
+  ...threeWays("card capture", ["commit", "commit", "commit"], { victim: "payment", edge: "order" }),
+  ...threeWays("commit-orders", ["commit", "commit", "commit"], { victim: "order", edge: "manager" }),
+  ...threeWays("decide", ["abort", "either", "commit"], { load: jumping, victim: "manager", edge: "order" }),
+  ...threeWays("commit-orders", ["commit", "commit", "commit"], {
+    load: jumping,
+    victim: "order",
+    edge: "manager",
   }),
-  ...threeWays("card capture", ["commit", "commit", "commit"], { load, victim: "payment", edge: "order" }),
-  ...threeWays("commit-orders", ["commit", "commit", "commit"], { load, victim: "order", edge: "manager" }),
-]);
+];
 
 testRows(
   {

@@ -35,7 +35,7 @@ describeFleet("a manager", () => {
     fleet = await Fleet.start({ nodes, nats, env: { driver: env, other: env } });
     [driver, other, edge] = [fleet.node("driver"), fleet.node("other"), fleet.node("edge")];
     productId = await fleet.addProduct(edge);
-  }, 60_000);
+  }, 120_000);
   afterEach(() => fleet?.stop());
 
   async function stopped(node: ShopNode): Promise<string[]> {

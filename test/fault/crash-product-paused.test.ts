@@ -30,7 +30,7 @@ describeFleet("a replica of product", () => {
     } as const;
     fleet = await Fleet.start({ nodes, nats });
     [shop, paused] = [fleet.node("shop"), fleet.node("paused")];
-  }, 60_000);
+  }, 120_000);
   afterAll(async () => {
     await fleet?.stop();
     await nats?.stop();

@@ -22,6 +22,12 @@ function slowDown(broker: ShopBroker): void {
     await sleep(LAG_MS);
     return handle(...args);
   };
+  // What the message server says of a node that is gone comes over the same connection, after that node's last answers.
+  const { nodes } = broker.registry;
+  const disconnected = nodes.disconnected.bind(nodes);
+  nodes.disconnected = (...args) => {
+    void sleep(LAG_MS).then(() => disconnected(...args));
+  };
 }
 
 const describe = await describeWith(startNats);

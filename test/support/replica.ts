@@ -60,6 +60,7 @@ export function faulty(url: string, poolMax = 8): FaultyDatabase {
           }),
         "transaction",
       ),
+    pool: () => real.pool(),
     close: () => real.close(),
   };
   return db;

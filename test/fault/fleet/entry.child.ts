@@ -47,8 +47,11 @@ process.on("message", (message: ToNode) => {
 });
 process.on("disconnect", () => process.kill(process.pid, "SIGKILL"));
 
+// Read where a start takes too long: what it was doing.
+console.error("its broker starts");
 await broker.start();
-await broker.waitForServices((process.env.NEEDS ?? "").split(",").filter(Boolean), 20_000, 10);
+console.error("it waits for the others");
+await broker.waitForServices((process.env.NEEDS ?? "").split(",").filter(Boolean), 50_000, 10);
 tell({ what: "ready" });
 
 async function carryOut(

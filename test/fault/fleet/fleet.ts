@@ -164,7 +164,10 @@ export class Fleet {
 
   /** Waits until nothing is unfinished. Then the audit is clean, the bank's books say what the orders say, and nobody
    *  has called for an operator. */
-  async settled(msMax = SETTLED_MS): Promise<void> {
+  async settled(msIdle = SETTLED_MS): Promise<void> {
+    // A bound that is tight on an idle machine, and grows with how long the last starts took on this one.
+    const starts = Object.values(this.nodes).map(({ startMs }) => startMs);
+    const msMax = msIdle * Math.min(Math.max(1, ...starts.map((ms) => ms / START_MS)), BUSY_MAX);
     let left: Record<string, number> = {};
     const isQuiet = async () => {
       left = await this.unfinished();
@@ -250,9 +253,11 @@ export class Fleet {
   }
 }
 
-/** I4 allows 60 s. An abort that nobody stored is presumed after 3.5 s and carried out within 5; the rest is for a busy
- *  machine. */
-const SETTLED_MS = 8_000;
+/** I4 allows 60 s. An abort that nobody stored is presumed after 3.5 s and carried out within 5; and a second for us. */
+const SETTLED_MS = 6_000;
+/** What a process needs to start where nothing else wants the processor, and how busy a machine may be at most. */
+const START_MS = 1_000;
+const BUSY_MAX = 8;
 
 const ALARM = /needs an operator/;
 

@@ -42,7 +42,7 @@ function testInLanes(
       free.push(fleet);
     });
     await Promise.all(lanes);
-  }, 60_000);
+  }, 120_000);
 
   const begun = new Map<number, Promise<void>>();
   const begin = (index: number): Promise<void> | undefined => {

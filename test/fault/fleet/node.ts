@@ -11,7 +11,7 @@ import { until } from "../../support/until.ts";
 import type { Failed, Fault, FromNode, Hit, ToNode } from "./messages.ts";
 
 /** A process may have to wait for the processor, and for those it needs, while others start beside it. */
-const READY_MS_MAX = 30_000;
+const READY_MS_MAX = 60_000;
 
 export interface NodeOptions {
   nodeId: string;
@@ -29,6 +29,8 @@ export class ShopNode {
   readonly options: NodeOptions;
   /** What hit it, newest last. */
   readonly hits: Hit[] = [];
+  /** How long its last start took: a measure of how busy the machine is. */
+  startMs = 0;
   /** What its log says at level error. */
   readonly errors: string[] = [];
   #process: ChildProcess;
@@ -137,6 +139,7 @@ export class ShopNode {
   }
 
   async #ready(): Promise<void> {
+    const startedAt = performance.now();
     const process = this.#process;
     const hasReplied = new Promise<void>((resolve) => {
       process.on("message", (message: FromNode) => message.what === "ready" && resolve());
@@ -152,7 +155,10 @@ export class ShopNode {
         return isReady;
       },
       READY_MS_MAX,
-    );
+    ).catch((err: Error) => {
+      throw new Error(`${err.message}; it says: ${this.errors.slice(-5).join("\n") || "nothing"}`);
+    });
+    this.startMs = performance.now() - startedAt;
   }
 
   #fork(): ChildProcess {

@@ -99,7 +99,7 @@ describe("refresh", () => {
     await whole.stop();
 
     const alone = await startTestShop({ services: ["auth"], databases });
-    await expect(refresh(alone, refreshToken)).rejects.toMatchObject({ type: "SERVICE_NOT_FOUND" });
+    await expect(refresh(alone, refreshToken)).rejects.toMatchObject({ type: "unavailable" });
     await alone.stop();
 
     const again = await startTestShop({ services: ["auth", "user"], databases });

@@ -1,0 +1,27 @@
+/**
+ * `npm run migrate`: creates every service's database where it is missing, brings its tables forward, and exits. Safe
+ * beside running nodes, other migrations and itself: each database is migrated under a lock. Nodes do the same for
+ * their own databases when they start, so this exists for deployments that must see it fail before any node is replaced.
+ */
+import { describe } from "./describe.ts";
+
+try {
+  await main();
+} catch (err) {
+  console.error(`The databases could not be migrated: ${describe(err)}`);
+  process.exitCode = 1;
+}
+
+async function main(): Promise<void> {
+  // Not static: a faulty configuration throws when it is read.
+  const { config, DATABASES } = await import("../config/index.ts");
+  const { databaseName, databaseUrlOf } = await import("../config/database.ts");
+  const { createDatabaseIfMissing, migrate } = await import("../mixins/database.mixin.ts");
+  for (const service of DATABASES) {
+    const url = databaseUrlOf(service, config);
+    await createDatabaseIfMissing(url);
+    const folder = service === "transaction-manager" ? "actors" : "services";
+    await migrate(url, new URL(`../${folder}/${service}/migrations/`, import.meta.url));
+    console.log(`${databaseName(service)} is up to date`);
+  }
+}
