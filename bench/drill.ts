@@ -10,14 +10,33 @@ import { parseArgs } from "node:util";
 import { describe } from "../scripts/describe.ts";
 import type { Drill, DrillOptions, Figures, OptionName } from "./drills/drill.ts";
 import { firstOrder } from "./drills/first-order.ts";
+import { killNode } from "./drills/kill-node.ts";
 import { killReplay } from "./drills/kill-replay.ts";
+import { natsOutage } from "./drills/nats-outage.ts";
+import { overload } from "./drills/overload.ts";
+import { partition } from "./drills/partition.ts";
+import { retryStorm } from "./drills/retry-storm.ts";
+import { rollingRestart } from "./drills/rolling-restart.ts";
 import { sameKey } from "./drills/same-key.ts";
 import { scaleDown } from "./drills/scale-down.ts";
 import { sellOut } from "./drills/sell-out.ts";
 import { Site } from "./drills/site.ts";
 import { slowCard } from "./drills/slow-card.ts";
 
-const DRILLS: readonly Drill[] = [killReplay, slowCard, sellOut, sameKey, firstOrder, scaleDown];
+const DRILLS: readonly Drill[] = [
+  killReplay,
+  slowCard,
+  sellOut,
+  sameKey,
+  firstOrder,
+  scaleDown,
+  rollingRestart,
+  killNode,
+  retryStorm,
+  overload,
+  partition,
+  natsOutage,
+];
 
 const OPTIONS: Record<OptionName, string> = {
   times: "N          rounds, or kills",
@@ -128,7 +147,7 @@ function listing(): string {
     DRILLS.filter((drill) => drill.takes.includes(option)).map(({ name }) => name);
   return [
     "usage: npm run drill -- NAME [options]",
-    ...DRILLS.map(({ name, about }) => `  ${name.padEnd(14)} ${about}`),
+    ...DRILLS.map(({ name, about }) => `  ${name.padEnd(15)} ${about}`),
     "options:",
     ...Object.entries(OPTIONS).map(
       ([option, about]) => `  --${option} ${about} (${takers(option as OptionName).join(", ")})`,

@@ -2,7 +2,8 @@
  * Moleculer's NATS transporter, which notices what the stock one does not. A message to a node that is gone is
  * answered by the NATS server itself ("no responders"): the node leaves the registry at that moment instead of two
  * heartbeat time-outs later, and the request that was certainly not delivered fails as SERVICE_NOT_AVAILABLE,
- * which anything may repeat. A lost connection is told ($transporter.disconnected, transit.connected) and fails calls
+ * which anything may repeat. A node that owes an answer and is silent (paused, or its line cut) is given up within
+seconds, and taken back as soon as it is heard again. A lost connection is told ($transporter.disconnected, transit.connected) and fails calls
  * at once instead of swallowing them. Nothing here retries a call.
  */
 import { setTimeout as sleep } from "node:timers/promises";
@@ -29,6 +30,12 @@ const OPTIONS = {
 const RETRY_MS = 500;
 /** While a node owes an answer it is looked after this often: well below what a client waits. */
 const PROBE_EVERY_MS = 500;
+/**
+ * So many probes in a row without an echo, and the node is paused or cut off: two seconds, which no healthy node's event
+ * loop is ever late, and early enough that whoever waits can still be served by another. Counted, not timed: after a
+ * pause of our own nobody else has missed anything.
+ */
+const MISSED_MAX = 4;
 /** A flush on a healthy connection takes a millisecond; on one that is down it would wait for ever. */
 const FLUSH_MS_MAX = 1_000;
 
@@ -46,6 +53,8 @@ export class NatsTransporter extends Transporters.NATS {
   readonly #inbox = createInbox();
   readonly #assembly = new Assembly();
   #prober: NodeJS.Timeout | undefined;
+  /** Probes that each node has not answered, since its last echo; of nodes that owe an answer, or have been given up. */
+  readonly #missed = new Map<string, number>();
 
   constructor(options: { url: string }) {
     super({ ...OPTIONS, ...options });
@@ -67,7 +76,7 @@ export class NatsTransporter extends Transporters.NATS {
 
   override onConnected(wasReconnect?: boolean): Promise<void> {
     if (this.client && !wasReconnect) {
-      this.client.subscribe(`${this.#inbox}.>`, { callback: (_err, reply) => this.#noteUndelivered(reply) });
+      this.client.subscribe(`${this.#inbox}.>`, { callback: (_err, reply) => this.#hear(reply) });
       void this.#watch(this.client);
       this.#prober = setInterval(() => this.#probe(), PROBE_EVERY_MS).unref();
     }
@@ -98,6 +107,7 @@ export class NatsTransporter extends Transporters.NATS {
   override async subscribe(command: string, nodeID?: string): Promise<void> {
     this.client?.subscribe(this.getTopicName(command, nodeID), {
       callback: (_err, msg) => {
+        if (msg.data.length === 0 && !msg.headers) return void msg.respond();
         const message = this.#assembly.add(msg);
         if (message?.length) void this.receive(command, message);
       },
@@ -116,10 +126,16 @@ export class NatsTransporter extends Transporters.NATS {
       });
   }
 
-  #noteUndelivered(reply: Msg): void {
-    if (reply.headers?.code !== 503) return;
+  /** An echo of a probe, or the NATS server's word that nobody listens there. */
+  #hear(reply: Msg): void {
     const [target = "", id = ""] = reply.subject.slice(this.#inbox.length + 1).split(".");
     const nodeID = Buffer.from(target, "base64url").toString();
+    const wasGivenUp = (this.#missed.get(nodeID) ?? 0) >= MISSED_MAX;
+    this.#missed.delete(nodeID);
+    if (reply.headers?.code !== 503) {
+      if (wasGivenUp) void this.broker.registry.discoverer.discoverNode(nodeID);
+      return;
+    }
     const request = this.#pending.get(id);
     if (request) {
       this.transit.removePendingRequest(id);
@@ -128,13 +144,28 @@ export class NatsTransporter extends Transporters.NATS {
     this.broker.registry.nodes.disconnected(nodeID, true);
   }
 
-  /** A request that reached a node just before its end waits in vain. An empty message finds that out. */
+  /**
+   * A request that reached a node just before its end, or while it is paused, waits in vain. An empty message finds
+   * that out: the NATS server says that nobody listens, or nobody answers.
+   */
   #probe(): void {
-    if (!this.connected) return;
-    const asked = new Set([...this.#pending.values()].map(({ nodeID }) => nodeID));
-    for (const nodeID of asked)
-      if (nodeID)
-        this.client?.publish(this.getTopicName("REQ", nodeID), "", { reply: this.#replyOf(nodeID) });
+    if (!this.connected) {
+      this.#missed.clear();
+      return;
+    }
+    const owing = new Set([...this.#pending.values()].map(({ nodeID }) => nodeID));
+    for (const [nodeID, missed] of this.#missed)
+      if (missed < MISSED_MAX && !owing.has(nodeID)) this.#missed.delete(nodeID);
+    for (const nodeID of new Set([...owing, ...this.#missed.keys()])) {
+      if (!nodeID) continue;
+      const missed = this.#missed.get(nodeID) ?? 0;
+      if (missed === MISSED_MAX) {
+        this.logger.warn(`${nodeID} is connected and silent: given up until it is heard again`);
+        this.broker.registry.nodes.disconnected(nodeID, true);
+      }
+      this.#missed.set(nodeID, missed + 1);
+      this.client?.publish(this.getTopicName("REQ", nodeID), "", { reply: this.#replyOf(nodeID) });
+    }
   }
 
   /** Where the NATS server tells that nobody listened. A subject's tokens may not hold all that a node's name may. */

@@ -3,12 +3,12 @@ import { eachOf } from "../../scripts/replay/each-of.ts";
 import { type ShopAnswer, ShopClient, unexpected } from "../../scripts/replay/shop-client.ts";
 import { ADMIN } from "./shop.ts";
 
-const PASSWORD = "a customer of the drills";
 /** Password hashes cost the shop's processors; more at once would only wait. */
 const SIGN_INS_AT_ONCE = 8;
 
 export interface Customer {
   id: string;
+  email: string;
   token: string;
 }
 
@@ -27,6 +27,7 @@ export interface Purchase {
 }
 
 export class Customers {
+  static readonly PASSWORD = "a customer of the drills";
   readonly #client: ShopClient;
   #admin: string | undefined;
   #made = 0;
@@ -44,10 +45,10 @@ export class Customers {
     const customers: Customer[] = [];
     await eachOf(Array.from({ length: count }), SIGN_INS_AT_ONCE, async () => {
       const email = `customer-${++this.#made}@drill.example`;
-      const body = { email, password: PASSWORD, name: "Drill" };
+      const body = { email, password: Customers.PASSWORD, name: "Drill" };
       const answer = await this.#client.send<{ id: string }>({ method: "POST", path: "/register", body });
       if (answer.status !== 201) throw unexpected(`registering ${email}`, answer);
-      customers.push({ id: answer.body.id, token: await this.#logIn(email, PASSWORD) });
+      customers.push({ id: answer.body.id, email, token: await this.#logIn(email, Customers.PASSWORD) });
     });
     return customers;
   }

@@ -5,7 +5,7 @@
  */
 import { type ChildProcess, spawn } from "node:child_process";
 import { once } from "node:events";
-import { closeSync, openSync, readFileSync } from "node:fs";
+import { appendFileSync, closeSync, openSync, readFileSync } from "node:fs";
 import { chmod, mkdtemp, realpath, rm } from "node:fs/promises";
 import os from "node:os";
 import path from "node:path";
@@ -23,6 +23,8 @@ export interface RunOptions {
   env?: Record<string, string>;
   /** stdout is piped to the caller; else it joins stderr in the log. */
   piped?: boolean;
+  /** With a channel for messages, as for a fork. */
+  ipc?: boolean;
 }
 
 export class Site {
@@ -33,6 +35,7 @@ export class Site {
   readonly #interruption = new AbortController();
   readonly #children: ChildProcess[] = [];
   readonly #dataDirs = new Set<string>();
+  readonly #steps: (() => Promise<unknown>)[] = [];
 
   private constructor(name: string, directory: string) {
     this.#name = name;
@@ -76,18 +79,28 @@ export class Site {
   }
 
   /** Starts a program in a process group of its own; what it says goes to `log`.log in the directory. */
-  run(command: string, args: string[], log: string, { cwd = ROOT, env, piped }: RunOptions = {}) {
+  run(command: string, args: string[], log: string, { cwd = ROOT, env, piped, ipc }: RunOptions = {}) {
     this.#interruption.signal.throwIfAborted();
     const fd = openSync(this.path(`${log}.log`), "a");
     const child = spawn(command, args, {
       cwd,
       env: { ...cleanEnvironment(), ...env },
-      stdio: ["ignore", piped ? "pipe" : fd, fd],
+      stdio: ["ignore", piped ? "pipe" : fd, fd, ...(ipc ? ["ipc" as const] : [])],
       detached: true,
     });
     closeSync(fd);
     this.#children.push(child);
     return child;
+  }
+
+  /** Adds a line to a log of the directory. */
+  log(log: string, line: string): void {
+    appendFileSync(this.path(`${log}.log`), `${line}\n`);
+  }
+
+  /** Has `step` run at close(), the last one first, before the directory goes. */
+  onClose(step: () => Promise<unknown>): void {
+    this.#steps.push(step);
   }
 
   /** The end of a log, for an error message. */
@@ -99,6 +112,7 @@ export class Site {
 
   async close(): Promise<void> {
     this.interrupt(new Error("the drill is over"));
+    for (const step of this.#steps.splice(0).reverse()) await step();
     await Promise.all(this.#children.map(endGroup));
     for (const dataDir of this.#dataDirs) {
       const postmaster = findPostmaster(path.join(dataDir, "postgres"));
@@ -154,7 +168,7 @@ export async function endPostmaster(postmaster: Postmaster): Promise<void> {
 }
 
 /** Without whatever would lead a drill to somebody's own shop, or make it run like a test or below npm. */
-function cleanEnvironment(): NodeJS.ProcessEnv {
+export function cleanEnvironment(): NodeJS.ProcessEnv {
   const ours =
     /^(DATABASE_|ADMIN_|SERVICES$|(GRPC_)?PORT$|DATA_DIR$|NODE_ENV$|NODEID$|MAILBOX_|BATCH_MAX$|NAMESPACE$|TRANSPORTER$|METRICS_PORT$|OTEL_|TEST_|JEST_|npm_|INIT_CWD$)/;
   return Object.fromEntries(Object.entries(process.env).filter(([name]) => !ours.test(name)));

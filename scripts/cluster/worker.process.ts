@@ -5,6 +5,7 @@
 import { type ChildProcess, fork } from "node:child_process";
 import cluster from "node:cluster";
 import { once } from "node:events";
+import { setPriority } from "node:os";
 import { createInterface } from "node:readline";
 import { setTimeout as sleep } from "node:timers/promises";
 import type { ServiceName } from "../../config/index.ts";
@@ -80,9 +81,18 @@ export class Worker {
   }
 }
 
+/** Gateways go before all others on a machine that they share: they must refuse quickly while the others are busy. */
+const NODE_NICENESS = 5;
+
 function forkNode(env: WorkerOptions["env"]): ChildProcess {
-  return fork(PROGRAM, { env: env as NodeJS.ProcessEnv, execArgv: [], silent: true });
+  const node = fork(PROGRAM, { env: env as NodeJS.ProcessEnv, execArgv: [], silent: true });
+  if (node.pid !== undefined) setPriority(node.pid, NODE_NICENESS);
+  return node;
 }
+
+// Gateways accept for themselves. The default hands each connection over by message, one at a time, and loses those that
+// it hands to a gateway that is paused or dying; a busy one takes 50 ms for each, so callers queue to be refused.
+cluster.schedulingPolicy = cluster.SCHED_NONE;
 
 function forkGateway(env: WorkerOptions["env"]): ChildProcess {
   // The settings are the process's; each fork takes what they are at that moment.

@@ -19,6 +19,8 @@ const STOP_MS_MAX = 25_000;
 process.on("SIGINT", () => undefined);
 process.on("SIGTERM", () => void stop());
 process.on("disconnect", () => void stop());
+// A parent that died while the modules were loaded has told nobody, and this node would wait for its servers for ever.
+if (!process.connected) process.exit(1);
 
 let stopping = false;
 let exitCode = 0;

@@ -12,6 +12,8 @@ export interface ShopRequest {
   body?: unknown;
   token?: string | undefined;
   idempotencyKey?: string;
+  /** On a connection of its own: one that is kept may lead to a server that has died in silence. */
+  fresh?: boolean;
 }
 
 export interface ShopAnswer<Body = Record<string, unknown>> {
@@ -28,6 +30,8 @@ const PAUSE_MS_MAX = 1_000;
 
 interface ClientOptions {
   sockets: number;
+  /** How long one attempt waits for its answer; a minute by default. */
+  answerMsMax?: number;
   /** Ends the waiting for a server, not the request that is out. */
   signal?: AbortSignal | undefined;
   /** Told once when a server that does not answer begins to be waited for, and once when it is back. */
@@ -97,7 +101,7 @@ export class ShopClient {
   }
 
   /** One attempt. Rejects where no whole answer came. */
-  once<Body>({ method, path, body, token, idempotencyKey }: ShopRequest): Promise<ShopAnswer<Body>> {
+  once<Body>({ method, path, body, token, idempotencyKey, fresh }: ShopRequest): Promise<ShopAnswer<Body>> {
     const text = body === undefined ? undefined : JSON.stringify(body);
     const headers = {
       accept: "application/json, application/problem+json",
@@ -108,11 +112,12 @@ export class ShopClient {
       ...(token !== undefined && { authorization: `Bearer ${token}` }),
       ...(idempotencyKey !== undefined && { "idempotency-key": idempotencyKey }),
     };
+    const { answerMsMax = ANSWER_MS_MAX } = this.#options;
     const { request } = this.#base.protocol === "https:" ? https : http;
     return new Promise((resolve, reject) => {
       const out = request(
         new URL(path, this.#base),
-        { method, headers, agent: this.#agent, timeout: ANSWER_MS_MAX },
+        { method, headers, agent: fresh ? false : this.#agent, timeout: answerMsMax },
         (answer) => {
           const chunks: Buffer[] = [];
           answer.on("data", (chunk: Buffer) => chunks.push(chunk));
@@ -131,14 +136,14 @@ export class ShopClient {
           });
         },
       );
-      out.on("timeout", () => out.destroy(new Error(`no answer within ${ANSWER_MS_MAX / 1_000} s`)));
+      out.on("timeout", () => out.destroy(new Error(`no answer within ${answerMsMax / 1_000} s`)));
       out.on("error", reject);
       out.end(text);
     });
   }
 }
 
-const isNotYet = ({ status, body }: ShopAnswer<unknown>): boolean =>
+export const isNotYet = ({ status, body }: ShopAnswer<unknown>): boolean =>
   [408, 429, 502, 503, 504].includes(status) ||
   (status === 409 && (body as { code?: string }).code === "request_in_progress");
 

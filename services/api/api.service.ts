@@ -161,7 +161,8 @@ const gateway: ServiceSchema<GatewaySettings> = {
       this.server ??= createGatewayServer((req, res) => {
         const shedder: LoadShedder = this.shedder;
         if (!shedder.enter(req.url)) return refuse(req, res, this.settings.corsOrigins);
-        void this.httpHandler(req, res).finally(() => shedder.left());
+        const enteredAt = performance.now();
+        void this.httpHandler(req, res).finally(() => shedder.left(enteredAt, req.method === "POST"));
       });
     },
 

@@ -22,6 +22,23 @@ const WEIGHT = 0.3;
 const IN_FLIGHT_MIN = 256;
 const SHRINK = 0.9;
 const GROW = 1.05;
+/** An answer that takes longer is late. Far above a checkout's time, well below what a client waits (5 s). */
+const LATE_MS = 1_000;
+/** How often answers are looked at, and of how many at least: one late order in an idle shop is no queue. */
+const LOOK_MS = 250;
+const ANSWERS_MIN = 8;
+/** While answers are late. A card provider that is slow for everybody looks the same, so some always get in. */
+const QUEUE_MIN = 32;
+const QUEUE_SHRINK = 0.6;
+/** After shrinking it does not grow: the slowest that came in since must have been heard. */
+const HOLD_MS = 3 * LATE_MS;
+const QUEUE_GROW = 1.1;
+
+/** Answers since the last look, of requests that came in after the last change for the worse. */
+interface Answers {
+  count: number;
+  late: number;
+}
 
 export interface LoadShedderOptions {
   inFlightMax: number;
@@ -33,6 +50,16 @@ export class LoadShedder {
   readonly #inFlightMin: number;
   readonly #now: () => number;
   #limit: number;
+  /** As #limit, by how long answers take. */
+  #queueLimit: number;
+  #queueShrunkAt = Number.NEGATIVE_INFINITY;
+  /** Apart: catalogue reads stay quick while orders queue behind them. */
+  readonly #answers: Record<"reads" | "writes", Answers> = {
+    reads: { count: 0, late: 0 },
+    writes: { count: 0, late: 0 },
+  };
+  #answeredAt = 0;
+  #lookedAt = 0;
   #inFlight = 0;
   #delayMs = 0;
   #sampledAt = 0;
@@ -43,8 +70,10 @@ export class LoadShedder {
     this.#inFlightMax = inFlightMax;
     this.#inFlightMin = Math.min(IN_FLIGHT_MIN, inFlightMax);
     this.#limit = inFlightMax;
+    this.#queueLimit = inFlightMax;
     this.#now = now;
     this.#sampledAt = now();
+    this.#answeredAt = now();
   }
 
   /** `tell` is called about once a second while requests are refused. */
@@ -66,7 +95,7 @@ export class LoadShedder {
 
   /** Requests let in at once, as of now. */
   get limit(): number {
-    return Math.floor(this.#limit);
+    return Math.floor(Math.min(this.#limit, this.#queueLimit));
   }
 
   /** One look at how late this timer is, which is how long anything that was ready had to wait. */
@@ -80,11 +109,30 @@ export class LoadShedder {
       this.#limit = Math.max(this.#inFlightMin, Math.min(this.#limit, this.#inFlight) * SHRINK);
     else if (this.#delayMs < DELAY_MS_TARGET / 2)
       this.#limit = Math.min(this.#inFlightMax, this.#limit * GROW);
+    if (now - this.#lookedAt >= LOOK_MS) this.#lookAtAnswers(now);
   }
 
-  /** True where the request is let in; then `left` must be called when it has been answered. */
+  /** Most of them late, or none where some are due: fewer are let in. Then only answers to later requests count. */
+  #lookAtAnswers(now: number): void {
+    this.#lookedAt = now;
+    const min = Math.min(QUEUE_MIN, this.#inFlightMax);
+    const isStuck = this.#inFlight >= min && now - Math.max(this.#answeredAt, this.#queueShrunkAt) > LATE_MS;
+    const judged = Object.values(this.#answers).filter(({ count }) => count >= ANSWERS_MIN);
+    if (isStuck || judged.some(({ count, late }) => late > count / 2)) {
+      this.#queueLimit = Math.max(min, Math.min(this.#queueLimit, this.#inFlight) * QUEUE_SHRINK);
+      this.#queueShrunkAt = now;
+      judged.push(...Object.values(this.#answers));
+    } else if (now - this.#queueShrunkAt < HOLD_MS) {
+      // Quick reads speak before the orders beside them have been answered at all.
+      return;
+    } else if (judged.length > 0 ? judged.every(({ count, late }) => late < count / 4) : this.#inFlight < min)
+      this.#queueLimit = Math.min(this.#inFlightMax, this.#queueLimit * QUEUE_GROW);
+    for (const answers of judged) Object.assign(answers, { count: 0, late: 0 });
+  }
+
+  /** True where the request is let in; then `left` must be called when it has been answered, with when it came in and what it was. */
   enter(url: string | undefined): boolean {
-    if (this.#inFlight >= this.#limit && !url?.startsWith("/health/")) {
+    if (this.#inFlight >= this.limit && !url?.startsWith("/health/")) {
       this.#refused++;
       return false;
     }
@@ -92,8 +140,14 @@ export class LoadShedder {
     return true;
   }
 
-  left(): void {
+  left(enteredAt: number, isWrite: boolean): void {
     this.#inFlight--;
+    const now = this.#now();
+    this.#answeredAt = now;
+    if (enteredAt < this.#queueShrunkAt) return;
+    const answers = this.#answers[isWrite ? "writes" : "reads"];
+    answers.count++;
+    if (now - enteredAt > LATE_MS) answers.late++;
   }
 }
 

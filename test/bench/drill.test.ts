@@ -105,7 +105,11 @@ test(
 
 test("without a name the drills are listed, one line each", async () => {
   const { code, stdout } = await run();
-  for (const name of ["kill-replay", "slow-card", "sell-out", "same-key", "first-order"])
+  const names = [
+    ...["kill-replay", "slow-card", "sell-out", "same-key", "first-order", "rolling-restart"],
+    ...["kill-node", "retry-storm", "overload", "partition", "nats-outage"],
+  ];
+  for (const name of names)
     expect(stdout.split("\n").filter((line) => line.startsWith(`  ${name} `))).toHaveLength(1);
   expect(code).toBe(0);
 });

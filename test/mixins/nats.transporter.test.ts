@@ -122,6 +122,29 @@ describe("a node on NATS", () => {
     expect([...seen].sort()).toEqual(["first", "second"]);
   });
 
+  it("gives a paused node up long before the call's time-out, and takes it back when it is heard again", async () => {
+    const child = await startNode("paused");
+    const answer = broker.call("remote.never");
+    answer.catch(() => undefined);
+    await broker.call("remote.ask"); // answered after the other was taken up
+    const pausedAt = performance.now();
+    child.kill("SIGSTOP");
+    await expect(answer).rejects.toMatchObject({ type: "REQUEST_REJECTED" });
+    expect(performance.now() - pausedAt).toBeLessThan(4_000);
+    await expect(broker.call("remote.ask")).rejects.toMatchObject({ type: "SERVICE_NOT_AVAILABLE" });
+    child.kill("SIGCONT");
+    // Heartbeats are half a minute apart here.
+    await until("it is there again", () => broker.call("remote.ask").catch(() => false));
+  });
+
+  it("gives nobody up that works for long, or that nobody waits for", async () => {
+    await startNode("busy");
+    const answer = broker.call("remote.never", {}, { timeout: 3_500 });
+    await expect(answer).rejects.toMatchObject({ type: "REQUEST_TIMEOUT" });
+    expect(heard).not.toContain("$node.disconnected");
+    await expect(broker.call("remote.ask")).resolves.toBe("busy");
+  });
+
   it("notices that NATS is gone, fails calls at once, and heals by itself", async () => {
     await startNode("survivor");
     const { port } = nats;

@@ -60,6 +60,9 @@ describe("the limit on requests in flight", () => {
     for (const { lateMs, times } of looks)
       for (let i = 0; i < times; i++) {
         now += 20 + lateMs;
+        // One is answered at once and another comes in, so that nothing looks stuck.
+        shedder.left(now, true);
+        expect(shedder.enter("/health/live")).toBe(true);
         shedder.sample();
       }
     return shedder;
@@ -71,7 +74,7 @@ describe("the limit on requests in flight", () => {
     expect(shedder.limit).toBe(256);
     expect(shedder.enter("/orders")).toBe(false);
     expect(shedder.enter("/health/ready")).toBe(true);
-    for (let i = 0; i < 546; i++) shedder.left();
+    for (let i = 0; i < 546; i++) shedder.left(Number.NEGATIVE_INFINITY, true);
     expect(shedder.enter("/orders")).toBe(true);
   });
 
@@ -86,6 +89,73 @@ describe("the limit on requests in flight", () => {
       800,
     );
     expect(recovered.limit).toBe(1_000);
+  });
+});
+
+describe("the limit where answers are late", () => {
+  /** A crowd that wants `capacity` answers per second at the most from what stands behind, for so many seconds. */
+  function crowd(shedder: LoadShedder, clock: { now: number }, capacity: number, seconds: number) {
+    const queue: number[] = [];
+    const took: number[] = [];
+    let due = 0;
+    for (const until = clock.now + seconds * 1_000; clock.now < until; clock.now += 20) {
+      // Twice as many as can be answered.
+      for (let i = 0; i < (capacity / 50) * 2; i++) if (shedder.enter("/orders")) queue.push(clock.now);
+      for (due += capacity / 50; due >= 1 && queue.length > 0; due--) {
+        const enteredAt = queue.shift() as number;
+        took.push(clock.now - enteredAt);
+        shedder.left(enteredAt, true);
+      }
+      shedder.sample();
+    }
+    return { took, queue };
+  }
+
+  test.each([50, 200, 800])(
+    "keeps the wait near a second at %d answers per second, and all of them are used",
+    (capacity) => {
+      const clock = { now: 0 };
+      const shedder = new LoadShedder({ inFlightMax: 2_000, now: () => clock.now });
+      const { took } = crowd(shedder, clock, capacity, 60);
+      const settled = took.slice(took.length / 2);
+      expect(settled.length).toBeGreaterThan(capacity * 60 * 0.45);
+      expect(Math.max(...settled)).toBeLessThan(2_000);
+    },
+  );
+
+  test("shrinks where nothing is answered at all, and grows back when answers are quick", () => {
+    const clock = { now: 0 };
+    const shedder = new LoadShedder({ inFlightMax: 1_000, now: () => clock.now });
+    for (let i = 0; i < 500; i++) shedder.enter("/orders");
+    for (; clock.now < 30_000; clock.now += 20) shedder.sample();
+    expect(shedder.limit).toBe(32);
+    for (let i = 0; i < 500; i++) shedder.left(0, true);
+    for (; clock.now < 60_000; clock.now += 20) shedder.sample();
+    expect(shedder.limit).toBe(1_000);
+  });
+
+  test("shrinks where orders are late, however quick reads are", () => {
+    const clock = { now: 0 };
+    const shedder = new LoadShedder({ inFlightMax: 1_000, now: () => clock.now });
+    for (let i = 0; i < 400; i++) shedder.enter("/orders");
+    for (; clock.now < 20_000; clock.now += 20) {
+      for (const tookMs of [5, 5, 5, 5]) shedder.left(clock.now - tookMs, false);
+      shedder.left(clock.now - 2_000, true);
+      for (let i = 0; i < 5; i++) shedder.enter("/health/live");
+      shedder.sample();
+    }
+    expect(shedder.limit).toBeLessThanOrEqual(240);
+  });
+
+  test("stays where a few are slow", () => {
+    const clock = { now: 0 };
+    const shedder = new LoadShedder({ inFlightMax: 1_000, now: () => clock.now });
+    for (; clock.now < 20_000; clock.now += 20) {
+      for (let i = 0; i < 5; i++) shedder.enter("/orders");
+      for (const tookMs of [5, 5, 5, 5, 2_000]) shedder.left(clock.now - tookMs, true);
+      shedder.sample();
+    }
+    expect(shedder.limit).toBe(1_000);
   });
 });
 

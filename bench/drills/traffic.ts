@@ -1,0 +1,44 @@
+/** What the drill and its generator say to each other, and what a drill reads out of the answers. */
+
+export type Kind = "order" | "read" | "login";
+
+/** One request of a customer, with all its repeats, from when it was due to its final answer. */
+export interface Request {
+  kind: Kind;
+  /** By the machine's monotonic clock, which all processes share, in milliseconds. */
+  sentAt: number;
+  tookMs: number;
+  /** `ok`, or what it ended with. */
+  outcome: string;
+  attempts: number;
+  /** What the last attempt was refused with bore a Retry-After. */
+  retryAfter?: boolean;
+}
+
+export type Command =
+  | { kind: "closed"; clients: number; seconds: number }
+  /** `repeats`: whether clients repeat what they may. `stubPerSecond`: requests beside, to a server that refuses all. */
+  | { kind: "open"; perSecond: number; repeats: boolean; stubPerSecond: number }
+  | { kind: "end" };
+
+export type Answer =
+  | { kind: "ready" }
+  | { kind: "failed"; message: string }
+  | { kind: "measured"; perSecond: number; failed: Record<string, number> }
+  | { kind: "sent"; requests: Request[]; orderIds: string[]; cpuShare: number; seconds: number };
+
+export const monotonicMs = (): number => Number(process.hrtime.bigint()) / 1e6;
+
+export const failed = (requests: readonly Request[]): Request[] =>
+  requests.filter(({ outcome }) => outcome !== "ok");
+
+export const sentBetween = (requests: readonly Request[], from: number, until: number): Request[] =>
+  requests.filter(({ sentAt }) => sentAt >= from && sentAt < until);
+
+/** What the failed ones ended with, and how many of each. */
+export function outcomes(requests: readonly Request[]): Record<string, number> {
+  const counts: Record<string, number> = {};
+  for (const { kind, outcome } of failed(requests))
+    counts[`${kind}: ${outcome}`] = (counts[`${kind}: ${outcome}`] ?? 0) + 1;
+  return counts;
+}
