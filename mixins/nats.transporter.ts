@@ -3,8 +3,8 @@
  * answered by the NATS server itself ("no responders"): the node leaves the registry at that moment instead of two
  * heartbeat time-outs later, and the request that was certainly not delivered fails as SERVICE_NOT_AVAILABLE,
  * which anything may repeat. A node that owes an answer and is silent (paused, or its line cut) is given up within
-seconds, and taken back as soon as it is heard again. A lost connection is told ($transporter.disconnected, transit.connected) and fails calls
- * at once instead of swallowing them. Nothing here retries a call.
+ * seconds, and taken back as soon as it is heard again. A lost connection is told ($transporter.disconnected,
+ * transit.connected) and fails calls at once instead of swallowing them. Nothing here retries a call.
  */
 import { setTimeout as sleep } from "node:timers/promises";
 import { Errors, Transporters } from "moleculer";
