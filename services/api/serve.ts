@@ -108,7 +108,7 @@ async function callerOf(serving: Serving, { req }: Exchange, operation: Operatio
 }
 
 function requireService(serving: Serving, { req }: Exchange): void {
-  const token = bearerTokenOf(req);
+  const token = bearerTokenOf(req.headers.authorization);
   if (token === undefined || !serving.isService(token))
     throw new ShopError("unauthorized", "This is for other services of the shop, which know its secret.");
 }
