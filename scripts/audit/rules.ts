@@ -147,6 +147,12 @@ function event({ order }: TransactionRecords, fault: Report): void {
   const expected = order.state === "committed" ? 1 : 0;
   if (order.events !== expected)
     fault(`it is ${order.state ?? "not there"} and has ${order.events} events instead of ${expected}`);
+  // None is a matter of the past: orders that were rejected before there was this event.
+  const rejectionsMax = order.state === "aborted" && order.answered_pending ? 1 : 0;
+  if (order.rejections > rejectionsMax)
+    fault(
+      `it is ${order.state ?? "not there"} and is told rejected ${order.rejections} times, at most ${rejectionsMax} is right`,
+    );
 }
 
 function unfinishedOf({ order, product, payment, decision }: TransactionRecords): Unfinished[] {

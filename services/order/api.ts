@@ -31,3 +31,6 @@ export interface OrderConfirmedV1 {
   currency: string;
   lines: { productId: string; sku: string; name: string; quantity: number; unitPrice: number }[];
 }
+
+/** An order that was answered as pending, and then was none: nothing was bought, nothing is held. */
+export type OrderRejectedV1 = OrderConfirmedV1;

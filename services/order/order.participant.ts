@@ -52,12 +52,16 @@ async function insertPrepared(db: Queryable, entries: Entry[]): Promise<Set<TxId
 }
 
 /** Aborts the attempt that `entry` replaces, which its caller knows to be aborted in the register. */
-async function abortReplaced(tx: Queryable, { request }: Entry): Promise<void> {
+async function abortReplaced(
+  tx: Queryable,
+  { request }: Entry,
+  traceparentsOf: TraceparentsOf,
+): Promise<void> {
+  const { replaces, userId, idempotencyKey } = request;
   await tx.query({
     name: "abort-replaced",
-    text: `update orders set state = 'aborted'
-           where id = $1 and user_id = $2 and idempotency_key = $3 and state = 'prepared'`,
-    values: [request.replaces, request.userId, request.idempotencyKey],
+    text: abortWhere("id = $1 and user_id = $2 and idempotency_key = $3 and state = 'prepared'", "$4"),
+    values: [replaces, userId, idempotencyKey, replaces === undefined ? null : traceparentsOf([replaces])],
   });
 }
 
@@ -72,8 +76,12 @@ async function findHolder(tx: Queryable, { request }: Entry): Promise<TxId | und
 }
 
 /** Records the yes of one entry, or says who holds its key. */
-async function take(tx: Queryable, entry: Entry): Promise<Refusal | undefined> {
-  if (entry.request.replaces !== undefined) await abortReplaced(tx, entry);
+async function take(
+  tx: Queryable,
+  entry: Entry,
+  traceparentsOf: TraceparentsOf,
+): Promise<Refusal | undefined> {
+  if (entry.request.replaces !== undefined) await abortReplaced(tx, entry, traceparentsOf);
   if ((await insertPrepared(tx, [entry])).has(entry.txId)) return undefined;
   const holder = await findHolder(tx, entry);
   // Neither inserted nor held: a rival recorded this txId meanwhile. Start over and find its row.
@@ -119,7 +127,7 @@ function orders(db: Database, traceparentsOf: TraceparentsOf): ParticipantStore<
     async vote(tx, candidates) {
       const refusals = new Map<TxId, Refusal>();
       for (const { entry, refusal } of candidates) {
-        const reason = refusal ?? (await take(tx, entry));
+        const reason = refusal ?? (await take(tx, entry, traceparentsOf));
         if (!reason) continue;
         refusals.set(entry.txId, reason);
         await recordNo(tx, entry, reason);
@@ -140,7 +148,7 @@ function orders(db: Database, traceparentsOf: TraceparentsOf): ParticipantStore<
       const { rows } = await db.query<{ tx_id: TxId }>({
         name: "abort-orders",
         text: ABORT,
-        values: [txIds, "prepared"],
+        values: [txIds, "prepared", traceparentsOf(txIds)],
       });
       return txIdSet(rows);
     },
@@ -183,8 +191,23 @@ function orders(db: Database, traceparentsOf: TraceparentsOf): ParticipantStore<
   };
 }
 
-export const ABORT = `
-  update orders set state = 'aborted' where id = any($1::uuid[]) and state = $2 returning id as tx_id`;
+// An order whose client was answered "pending" was an order to somebody: that it is none is told in the same
+// transaction. Nobody is told of other aborts, which were answered with an error.
+const abortWhere = (condition: string, traceparents: string): string => `
+  with aborted as (
+    update orders set state = 'aborted' where ${condition}
+    returning id, user_id, total, currency, lines, answered_pending
+  ),
+  told as (
+    insert into outbox (type, version, key, payload, trace)
+    select 'order.rejected', 1, id,
+      jsonb_build_object('orderId', id, 'userId', user_id, 'total', total, 'currency', currency, 'lines', lines),
+      ${traceparents}::jsonb ->> id::text
+    from aborted where answered_pending
+  )
+  select id as tx_id from aborted`;
+
+export const ABORT = abortWhere("id = any($1::uuid[]) and state = $2", "$3");
 
 // The event is a row of the same transaction: there is one exactly if the order is confirmed. (The state is a parameter
 // because as a literal it would let the planner read the whole index on it.)

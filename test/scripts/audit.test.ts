@@ -259,6 +259,13 @@ describe("I5 fails when", () => {
       /not there and has 1 events/,
     ],
     [
+      "a confirmed order is told to be rejected",
+      "order",
+      "outbox",
+      "insert into outbox (type, version, key, payload) values ('order.rejected', 1, ORDER, '{}')",
+      /committed and is told rejected 1 times/,
+    ],
+    [
       "a published event had no effect",
       "notification",
       "notifications",
