@@ -27,9 +27,14 @@ export class Outage {
     this.#clock = clock;
   }
 
+  /** It is too early for another try. */
+  get isWaitedFor(): boolean {
+    return this.#clock.now() < this.#nextTryAt;
+  }
+
   /** Runs `work` unless it is too early for another try. Answers its result, or undefined where there is none. */
   async patiently<Result>(work: () => Promise<Result>): Promise<Result | undefined> {
-    if (this.#clock.now() < this.#nextTryAt) return undefined;
+    if (this.isWaitedFor) return undefined;
     let result: Result;
     try {
       result = await work();
@@ -37,7 +42,7 @@ export class Outage {
       const pauseMs = Math.min(PAUSE_MS_MIN * 2 ** this.#failures, PAUSE_MS_MAX);
       this.#nextTryAt = this.#clock.now() + pauseMs * (0.5 + this.#clock.random() / 2);
       if (this.#failures++ === 0)
-        this.#logger.warn(`${this.#what} cannot be reached, events wait: ${(err as Error).message}`);
+        this.#logger.warn(`${this.#what} cannot be reached and is waited for: ${(err as Error).message}`);
       return undefined;
     }
     if (this.#failures > 0) this.#logger.info(`${this.#what} is back`);
