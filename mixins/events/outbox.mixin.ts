@@ -10,6 +10,7 @@ import { actorsMixin } from "../actors.mixin.ts";
 import { measure } from "../measures.ts";
 import {
   eventsAfter,
+  knownReaders,
   type Lag,
   lagAfter,
   markPublished,
@@ -38,6 +39,8 @@ export type EventsAnswer = PositionedEvent[];
 
 export type { Lag } from "./outbox.rows.ts";
 
+export type OutboxLag = Lag & { readers: (Lag & { consumer: string })[] };
+
 const POSITION = { type: "number", integer: true, min: 0 } as const;
 
 /** Before databaseMixin in a service's mixins. */
@@ -57,14 +60,30 @@ export const outboxMixin: Partial<ServiceSchema> = {
       },
     },
 
-    // For operators: what nobody was told of yet; with `after`, what was published and a consumer has not taken.
+    // Asked by consumers: what was published after a position.
+    lagAfter: {
+      visibility: "public",
+      idempotent: true,
+      params: { after: POSITION },
+      handler(ctx: Context<{ after: number }>): Promise<Lag> {
+        return lagAfter(this.db, ctx.params.after);
+      },
+    },
+
+    // For operators: what is not published, and what each reader, also one that is away, had not taken when it last asked.
     outboxLag: {
       visibility: "public",
       idempotent: true,
-      params: { after: { ...POSITION, optional: true } },
-      handler(ctx: Context<{ after?: number }>): Promise<Lag> {
-        const { after } = ctx.params;
-        return after === undefined ? outboxLag(this.db) : lagAfter(this.db, after);
+      params: {},
+      async handler(): Promise<OutboxLag> {
+        const known = await knownReaders(this.db);
+        for (const [consumer, after] of this.readers as Map<string, number>)
+          known.set(consumer, Math.max(after, known.get(consumer) ?? 0));
+        const readers = [...known].map(async ([consumer, after]) => ({
+          consumer,
+          ...(await lagAfter(this.db, after)),
+        }));
+        return { ...(await outboxLag(this.db)), readers: await Promise.all(readers) };
       },
     },
   },
