@@ -5,7 +5,7 @@
  * letter, and only when that is durable does the offset move. A database that is away is no try: it is waited for.
  */
 import { createHash } from "node:crypto";
-import { kindOf, partsOf, type ShopEvent } from "../../lib/event.ts";
+import { eventOf, kindOf, partsOf, type ShopEvent } from "../../lib/event.ts";
 import { type Database, isTransient, type Queryable } from "../database.mixin.ts";
 import type { Traces } from "../traces.ts";
 import { type DeadLetter, keepDeadLetter, removeDeadLetter, takeEvents } from "./inbox.rows.ts";
@@ -218,27 +218,6 @@ function idOf(place: string): string {
 
 /** PostgreSQL takes no U+0000. */
 const storable = (text: string): string => text.replaceAll("\0", "\ufffd");
-
-const UUID = /^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$/;
-
-/** Undefined where the body is no event. */
-export function eventOf(body: string): ShopEvent | undefined {
-  let event: Partial<ShopEvent> | null;
-  try {
-    event = JSON.parse(body);
-  } catch {
-    return undefined; // which the caller makes a dead letter of
-  }
-  const { id, type, version, key, payload, time, traceparent = null } = event ?? {};
-  const isEvent =
-    UUID.test(String(id)) &&
-    typeof type === "string" &&
-    Number.isSafeInteger(version) &&
-    typeof key === "string";
-  if (!isEvent || typeof payload !== "object" || payload === null || typeof time !== "string")
-    return undefined;
-  return { id, type, version, key, payload, time, traceparent } as ShopEvent;
-}
 
 /** Neighbours of one kind together: a handler gets as many at once as it can without changing the order. */
 function runsOf(events: readonly ShopEvent[]): ShopEvent[][] {
