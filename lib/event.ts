@@ -26,3 +26,24 @@ export function partsOf(kind: string): { type: string; version: number } | undef
   const [, type, version] = /^([a-z]+(?:[.-][a-z]+)+)\.v([1-9]\d{0,3})$/.exec(kind) ?? [];
   return type === undefined ? undefined : { type, version: Number(version) };
 }
+
+const UUID = /^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$/;
+
+/** Undefined where the body is no event. */
+export function eventOf(body: string): ShopEvent | undefined {
+  let event: Partial<ShopEvent> | null;
+  try {
+    event = JSON.parse(body);
+  } catch {
+    return undefined; // which the caller makes a dead letter of
+  }
+  const { id, type, version, key, payload, time, traceparent = null } = event ?? {};
+  const isEvent =
+    UUID.test(String(id)) &&
+    typeof type === "string" &&
+    Number.isSafeInteger(version) &&
+    typeof key === "string";
+  if (!isEvent || typeof payload !== "object" || payload === null || typeof time !== "string")
+    return undefined;
+  return { id, type, version, key, payload, time, traceparent } as ShopEvent;
+}

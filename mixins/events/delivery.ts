@@ -5,7 +5,7 @@
  * letter, and only when that is durable does the offset move. A database that is away is no try: it is waited for.
  */
 import { createHash } from "node:crypto";
-import { kindOf, partsOf, type ShopEvent } from "../../lib/event.ts";
+import { eventOf, kindOf, partsOf, type ShopEvent } from "../../lib/event.ts";
 import { type Database, isTransient, type Queryable } from "../database.mixin.ts";
 import type { Traces } from "../traces.ts";
 import { type DeadLetter, keepDeadLetter, removeDeadLetter, takeEvents } from "./inbox.rows.ts";
@@ -38,6 +38,12 @@ export interface Carrier {
 /** Another replica has taken what was to be taken here. */
 export class Overtaken extends Error {}
 
+/** What shall hear of dead letters is away, which is no fault of theirs. */
+class Unreachable extends Error {}
+
+/** The consumer stops; what is not taken is delivered again after the next start. */
+export class Stopping extends Error {}
+
 /** Four pauses between five tries, 7.5 s in all; with the limit on a try, a partition waits under 30 s. */
 export const PAUSES_MS = [500, 1_000, 2_000, 4_000] as const;
 const TRY_MS_MAX = 4_000;
@@ -59,6 +65,10 @@ interface DeliveryOptions {
 
 /** Of a handler, and nothing a database that is away would explain. */
 class HandlerFailed extends Error {}
+
+/** Errors of a handler that speaks of connections are its own. */
+const isAway = (err: unknown): boolean =>
+  !(err instanceof HandlerFailed || err instanceof Overtaken || err instanceof Stopping) && isTransient(err);
 
 /** A failure for good, and how often it was tried. */
 interface Failure {
@@ -136,8 +146,8 @@ export class Delivery {
       try {
         return await work();
       } catch (err) {
-        if (err instanceof HandlerFailed || err instanceof Overtaken || !isTransient(err)) throw err;
-        if (!isSaid) this.#options.logger.warn("events wait for the database:", (err as Error).message);
+        if (!(err instanceof Unreachable) && !isAway(err)) throw err;
+        if (!isSaid) this.#options.logger.warn("events wait:", (err as Error).message);
         await carrier.pause(AWAY_MS);
       }
     }
@@ -176,7 +186,9 @@ export class Delivery {
   async #bury(letter: DeadLetter, carrier: Carrier): Promise<void> {
     const { id, topic, partition, position, attempts, error } = letter;
     await this.#present(carrier, async () => {
-      await carrier.buried?.(letter);
+      await carrier.buried?.(letter).catch((cause) => {
+        throw new Unreachable(`the dead letters cannot be reached: ${cause.message}`, { cause });
+      });
       await this.#options.db.transaction(async (tx) => {
         await carrier.moved?.(tx, position);
         await keepDeadLetter(tx, letter);
@@ -218,27 +230,6 @@ function idOf(place: string): string {
 
 /** PostgreSQL takes no U+0000. */
 const storable = (text: string): string => text.replaceAll("\0", "\ufffd");
-
-const UUID = /^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$/;
-
-/** Undefined where the body is no event. */
-export function eventOf(body: string): ShopEvent | undefined {
-  let event: Partial<ShopEvent> | null;
-  try {
-    event = JSON.parse(body);
-  } catch {
-    return undefined; // which the caller makes a dead letter of
-  }
-  const { id, type, version, key, payload, time, traceparent = null } = event ?? {};
-  const isEvent =
-    UUID.test(String(id)) &&
-    typeof type === "string" &&
-    Number.isSafeInteger(version) &&
-    typeof key === "string";
-  if (!isEvent || typeof payload !== "object" || payload === null || typeof time !== "string")
-    return undefined;
-  return { id, type, version, key, payload, time, traceparent } as ShopEvent;
-}
 
 /** Neighbours of one kind together: a handler gets as many at once as it can without changing the order. */
 function runsOf(events: readonly ShopEvent[]): ShopEvent[][] {

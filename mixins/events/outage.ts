@@ -27,14 +27,14 @@ export class Outage {
     this.#clock = clock;
   }
 
-  /** It is too early for another try. */
-  get isWaitedFor(): boolean {
+  /** True while it is too early for another try. */
+  get isPausing(): boolean {
     return this.#clock.now() < this.#nextTryAt;
   }
 
   /** Runs `work` unless it is too early for another try. Answers its result, or undefined where there is none. */
   async patiently<Result>(work: () => Promise<Result>): Promise<Result | undefined> {
-    if (this.isWaitedFor) return undefined;
+    if (this.isPausing) return undefined;
     let result: Result;
     try {
       result = await work();

@@ -8,8 +8,11 @@ import type { Context, ServiceSchema } from "moleculer";
 import { config } from "../../config/index.ts";
 import { actorsMixin } from "../actors.mixin.ts";
 import { measure } from "../measures.ts";
+import { kafkaOutage, openKafka } from "./kafka.open.ts";
+import { KafkaRelay } from "./kafka.relay.ts";
 import {
   eventsAfter,
+  knownReaders,
   type Lag,
   lagAfter,
   markPublished,
@@ -18,6 +21,7 @@ import {
   pruneOutbox,
   unpublished,
 } from "./outbox.rows.ts";
+import { topicOf } from "./topics.ts";
 
 /** Paced, so that mail never competes with checkouts for the disk: at most 250 events every quarter second. */
 const INTERVAL_MS = 250;
@@ -38,6 +42,8 @@ export type EventsAnswer = PositionedEvent[];
 
 export type { Lag } from "./outbox.rows.ts";
 
+export type OutboxLag = Lag & { readers: (Lag & { consumer: string })[] };
+
 const POSITION = { type: "number", integer: true, min: 0 } as const;
 
 /** Before databaseMixin in a service's mixins. */
@@ -57,14 +63,30 @@ export const outboxMixin: Partial<ServiceSchema> = {
       },
     },
 
-    // For operators: what nobody was told of yet; with `after`, what was published and a consumer has not taken.
+    // Asked by consumers: what was published after a position.
+    lagAfter: {
+      visibility: "public",
+      idempotent: true,
+      params: { after: POSITION },
+      handler(ctx: Context<{ after: number }>): Promise<Lag> {
+        return lagAfter(this.db, ctx.params.after);
+      },
+    },
+
+    // For operators: what is not published, and what each reader, also one that is away, had not taken when it last asked.
     outboxLag: {
       visibility: "public",
       idempotent: true,
-      params: { after: { ...POSITION, optional: true } },
-      handler(ctx: Context<{ after?: number }>): Promise<Lag> {
-        const { after } = ctx.params;
-        return after === undefined ? outboxLag(this.db) : lagAfter(this.db, after);
+      params: {},
+      async handler(): Promise<OutboxLag> {
+        const known = await knownReaders(this.db);
+        for (const [consumer, after] of this.readers as Map<string, number>)
+          known.set(consumer, Math.max(after, known.get(consumer) ?? 0));
+        const readers = [...known].map(async ([consumer, after]) => ({
+          consumer,
+          ...(await lagAfter(this.db, after)),
+        }));
+        return { ...(await outboxLag(this.db)), readers: await Promise.all(readers) };
       },
     },
   },
@@ -83,12 +105,28 @@ export const outboxMixin: Partial<ServiceSchema> = {
   },
 
   async started() {
+    this.kafkaRelay = this.openRelay();
     this.supervisor.loop({ name: "relay", intervalMs: INTERVAL_MS, tick: () => this.relay() });
     this.supervisor.loop({ name: "outbox-prune", intervalMs: PRUNE_MS, tick: () => this.prune() });
   },
 
+  async stopped() {
+    await this.kafkaRelay?.stop();
+  },
+
   methods: {
+    openRelay(): KafkaRelay | undefined {
+      const kafka = openKafka(this.logger);
+      if (!kafka) return undefined;
+      const { broker, db, logger, name } = this;
+      return new KafkaRelay({
+        ...{ service: name, topic: topicOf(name), namespace: config.namespace, nodeId: config.nodeId },
+        ...{ broker, db, kafka, outage: kafkaOutage(logger) },
+      });
+    },
+
     async relay(): Promise<boolean> {
+      if (this.kafkaRelay) return this.kafkaRelay.tick(BATCH_MAX);
       const sequences = await unpublished(this.db, BATCH_MAX);
       if (sequences.length > 0) await markPublished(this.db, sequences);
       return false;

@@ -80,12 +80,14 @@ export async function eventsAfter(db: Queryable, after: number, limit: number): 
            where position > $1 and position is not null order by position limit $2`,
     values: [after, limit],
   });
+  const page: PositionedEvent[] = [];
   let bytes = 0;
-  const cut = rows.findIndex((row, i) => (bytes += row.bytes) > PAGE_BYTES_MAX && i > 0);
-  return rows.slice(0, cut === -1 ? rows.length : cut).map(({ bytes: _, ...row }) => ({
-    ...eventOf(row),
-    position: row.position,
-  }));
+  for (const { bytes: size, ...row } of rows) {
+    bytes += size;
+    if (page.length > 0 && bytes > PAGE_BYTES_MAX) break;
+    page.push({ ...eventOf(row), position: row.position });
+  }
+  return page;
 }
 
 /** How many, and how old the oldest of them is; 0 where there is none. */
@@ -112,6 +114,14 @@ export const lagAfter = (db: Queryable, after: number): Promise<Lag> =>
     text: lagText("position > $2 and position is not null order by position limit $1"),
     values: [COUNTED_MAX, after],
   });
+
+/** How far consumers were when it was last written down. */
+export async function knownReaders(db: Queryable): Promise<Map<string, number>> {
+  const { rows } = await db.query<{ consumer: string; position: number }>({
+    text: "select consumer, position from outbox_readers",
+  });
+  return new Map(rows.map(({ consumer, position }) => [consumer, position]));
+}
 
 const lagText = (which: string): string =>
   `select count(*)::int as events, coalesce(extract(epoch from now() - min(created_at)), 0)::float8 as seconds

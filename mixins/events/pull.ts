@@ -74,6 +74,6 @@ export class Pull {
   async lag(): Promise<Lag> {
     const { topic, broker, db } = this.#options;
     const after = await readOffset(db, topic);
-    return broker.call<Lag, object>(`${TOPICS[topic]}.outboxLag`, { after }, { ...UNTRACED, timeout: 1_500 });
+    return broker.call<Lag, object>(`${TOPICS[topic]}.lagAfter`, { after }, { ...UNTRACED, timeout: 1_500 });
   }
 }

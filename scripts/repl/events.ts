@@ -4,7 +4,7 @@
  */
 import type { ServiceBroker } from "moleculer";
 import type { ConsumerLag } from "../../mixins/events/consumer.mixin.ts";
-import type { Lag } from "../../mixins/events/outbox.mixin.ts";
+import type { Lag, OutboxLag } from "../../mixins/events/outbox.mixin.ts";
 import { complaint } from "./complaint.ts";
 import { age, type Cell, type Paint, table } from "./paper.ts";
 
@@ -30,15 +30,18 @@ export async function eventsLag(broker: ServiceBroker, paint: Paint): Promise<st
     return "no node hosts a service that tells or consumes events: is the shop running?";
   const ask = <Answer>(action: string) => broker.call<Answer, object>(action, {}, { timeout: TIMEOUT_MS });
   const rows = await Promise.all([
-    ...tellers.map(async (name) => {
-      const lag = ask<Lag>(`${name}.outboxLag`);
-      return [
-        await lag.then(
-          (lag) => rowOf(name, "not published", lag),
-          (err) => failed(name, err),
-        ),
-      ];
-    }),
+    ...tellers.map((name) =>
+      ask<OutboxLag>(`${name}.outboxLag`).then(
+        ({ readers, ...lag }) => [
+          rowOf(name, "not published", lag),
+          // Those that are there tell it themselves, exactly.
+          ...readers
+            .filter(({ consumer }) => !consumers.includes(consumer))
+            .map(({ consumer, ...lag }) => rowOf(consumer, `${name}'s not taken, and it is away`, lag)),
+        ],
+        (err) => [failed(name, err)],
+      ),
+    ),
     ...consumers.map((name) =>
       ask<ConsumerLag[]>(`${name}.eventsLag`).then(
         (lags) => lags.map(({ topic, ...lag }) => rowOf(name, `${topic} not taken`, lag)),

@@ -73,7 +73,7 @@ export class Mailer {
     // By halves, so that claims come in batches.
     while (this.#inHand.size > IN_HAND_MAX / 2 && !this.#isStopping)
       await Promise.race([this.#stopped, ...this.#inHand.values()]);
-    if (this.#isStopping || contacts.isWaitedFor) return false;
+    if (this.#isStopping || contacts.isPausing) return false;
     if (!(await server.patiently(() => this.#present())) || this.#isStopping) return false;
     return this.#takeUp(IN_HAND_MAX - this.#inHand.size);
   }

@@ -32,5 +32,5 @@ export interface OrderConfirmedV1 {
   lines: { productId: string; sku: string; name: string; quantity: number; unitPrice: number }[];
 }
 
-/** An order that was answered as pending, and then was none: nothing was bought, nothing is held. */
+/** Payload of `order.rejected` version 1: it was answered as pending, and then came to nothing. */
 export type OrderRejectedV1 = OrderConfirmedV1;

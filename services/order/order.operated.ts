@@ -38,7 +38,7 @@ export const operatedOrders: OperatedVotes = {
     const { rowCount } = await tx.query({
       text: outcome === "commit" ? COMMIT : ABORT,
       // An operator's decision belongs to nobody's trace.
-      values: [[txId], "prepared", null],
+      values: outcome === "commit" ? [[txId], "prepared", null] : [[txId], "prepared"],
     });
     return rowCount === 1 ? "prepared" : undefined;
   },

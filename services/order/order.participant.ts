@@ -52,16 +52,11 @@ async function insertPrepared(db: Queryable, entries: Entry[]): Promise<Set<TxId
 }
 
 /** Aborts the attempt that `entry` replaces, which its caller knows to be aborted in the register. */
-async function abortReplaced(
-  tx: Queryable,
-  { request }: Entry,
-  traceparentsOf: TraceparentsOf,
-): Promise<void> {
-  const { replaces, userId, idempotencyKey } = request;
+async function abortReplaced(tx: Queryable, { request }: Entry): Promise<void> {
   await tx.query({
     name: "abort-replaced",
-    text: abortWhere("id = $1 and user_id = $2 and idempotency_key = $3 and state = 'prepared'", "$4"),
-    values: [replaces, userId, idempotencyKey, replaces === undefined ? null : traceparentsOf([replaces])],
+    text: aborting("id = $1 and user_id = $2 and idempotency_key = $3 and state = 'prepared'"),
+    values: [request.replaces, request.userId, request.idempotencyKey],
   });
 }
 
@@ -76,12 +71,8 @@ async function findHolder(tx: Queryable, { request }: Entry): Promise<TxId | und
 }
 
 /** Records the yes of one entry, or says who holds its key. */
-async function take(
-  tx: Queryable,
-  entry: Entry,
-  traceparentsOf: TraceparentsOf,
-): Promise<Refusal | undefined> {
-  if (entry.request.replaces !== undefined) await abortReplaced(tx, entry, traceparentsOf);
+async function take(tx: Queryable, entry: Entry): Promise<Refusal | undefined> {
+  if (entry.request.replaces !== undefined) await abortReplaced(tx, entry);
   if ((await insertPrepared(tx, [entry])).has(entry.txId)) return undefined;
   const holder = await findHolder(tx, entry);
   // Neither inserted nor held: a rival recorded this txId meanwhile. Start over and find its row.
@@ -127,7 +118,7 @@ function orders(db: Database, traceparentsOf: TraceparentsOf): ParticipantStore<
     async vote(tx, candidates) {
       const refusals = new Map<TxId, Refusal>();
       for (const { entry, refusal } of candidates) {
-        const reason = refusal ?? (await take(tx, entry, traceparentsOf));
+        const reason = refusal ?? (await take(tx, entry));
         if (!reason) continue;
         refusals.set(entry.txId, reason);
         await recordNo(tx, entry, reason);
@@ -148,7 +139,7 @@ function orders(db: Database, traceparentsOf: TraceparentsOf): ParticipantStore<
       const { rows } = await db.query<{ tx_id: TxId }>({
         name: "abort-orders",
         text: ABORT,
-        values: [txIds, "prepared", traceparentsOf(txIds)],
+        values: [txIds, "prepared"],
       });
       return txIdSet(rows);
     },
@@ -191,23 +182,21 @@ function orders(db: Database, traceparentsOf: TraceparentsOf): ParticipantStore<
   };
 }
 
-// An order whose client was answered "pending" was an order to somebody: that it is none is told in the same
-// transaction. Nobody is told of other aborts, which were answered with an error.
-const abortWhere = (condition: string, traceparents: string): string => `
+// Whoever was told "pending" is told the end. Its trace is over by then.
+const aborting = (which: string): string => `
   with aborted as (
-    update orders set state = 'aborted' where ${condition}
+    update orders set state = 'aborted' where ${which}
     returning id, user_id, total, currency, lines, answered_pending
   ),
   told as (
-    insert into outbox (type, version, key, payload, trace)
+    insert into outbox (type, version, key, payload)
     select 'order.rejected', 1, id,
-      jsonb_build_object('orderId', id, 'userId', user_id, 'total', total, 'currency', currency, 'lines', lines),
-      ${traceparents}::jsonb ->> id::text
+      jsonb_build_object('orderId', id, 'userId', user_id, 'total', total, 'currency', currency, 'lines', lines)
     from aborted where answered_pending
   )
   select id as tx_id from aborted`;
 
-export const ABORT = abortWhere("id = any($1::uuid[]) and state = $2", "$3");
+export const ABORT = aborting("id = any($1::uuid[]) and state = $2");
 
 // The event is a row of the same transaction: there is one exactly if the order is confirmed. (The state is a parameter
 // because as a literal it would let the planner read the whole index on it.)

@@ -11,6 +11,7 @@ import type { Database, Queryable } from "../../../mixins/database.mixin.ts";
 import { cloneDatabases, type TestDatabases } from "../../harness/databases.ts";
 import { until } from "../../support/until.ts";
 
+type Hosted = Service & { db: Database };
 export type Handler = (tx: Queryable, events: readonly ShopEvent[]) => Promise<unknown>;
 
 export class Chain {
@@ -75,7 +76,7 @@ export class Chain {
       broker.createService({
         name: "order",
         mixins: [outboxMixin],
-        created(this: Service) {
+        created(this: Hosted) {
           this.db = database("order");
         },
       } as ServiceSchema);
@@ -86,7 +87,7 @@ export class Chain {
         name: "listener",
         mixins: [consumerMixin],
         events: Object.fromEntries((parts.kinds ?? ["order.told.v1"]).map((kind) => [kind, handle])),
-        created(this: Service) {
+        created(this: Hosted) {
           this.db = database("notification");
           for (const level of ["warn", "error"] as const)
             this.logger[level] = (...args: unknown[]) => logged.push(args.map(String).join(" "));

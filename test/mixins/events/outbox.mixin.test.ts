@@ -142,11 +142,14 @@ test("the lag is what is not published, and what a reader has not taken", async 
   const event = await begin();
   await end(event, "commit");
   const { position } = await arrival(event.key);
-  expect(await broker.call("order.outboxLag", {})).toEqual({ events: 0, seconds: 0 });
-  const behind = await broker.call<{ events: number; seconds: number }, object>("order.outboxLag", {
-    after: position - 1,
+  const none = { events: 0, seconds: 0 };
+  const lagAfter = (after: number) => broker.call<typeof none, object>("order.lagAfter", { after });
+  expect(await lagAfter(position)).toEqual(none);
+  expect(await lagAfter(position - 1)).toEqual({ events: 1, seconds: expect.any(Number) });
+  expect((await lagAfter(position - 1)).seconds).toBeGreaterThan(0);
+  await read(position);
+  expect(await broker.call("order.outboxLag", {})).toEqual({
+    ...none,
+    readers: expect.arrayContaining([{ consumer: "reader", ...none }]),
   });
-  expect(behind.events).toBe(1);
-  expect(behind.seconds).toBeGreaterThan(0);
-  expect(await broker.call("order.outboxLag", { after: position })).toEqual({ events: 0, seconds: 0 });
 });
