@@ -23,9 +23,9 @@ const CALLS: Readonly<Record<ServiceName, readonly ServiceName[]>> = {
   auth: ["user"],
   user: ["auth"],
   product: ["transaction-manager"],
-  order: ["product", "payment", "transaction-manager", "notification"],
+  order: ["product", "payment", "transaction-manager"],
   payment: ["transaction-manager"],
-  notification: [],
+  notification: ["user", "order"],
   "transaction-manager": ["order", "product", "payment"],
 };
 
@@ -123,6 +123,8 @@ export interface Config {
   readonly rateLimit: { readonly requests: number; readonly seconds: number } | undefined;
   /** How long decisions and final votes are kept, in hours; fractions are allowed. Never a matter of safety. */
   readonly decisionRetentionHours: number;
+  /** How long published events are kept, and the ids of those that were taken. */
+  readonly eventRetentionDays: number;
   /** `nats://host:port`, several separated by commas, or undefined for a shop of one process. */
   readonly transporter: string | undefined;
   /** Where services that stand on their own are reached. */
@@ -298,6 +300,8 @@ export function loadConfig(env: Environment): Config {
     // A day, so that operators find yesterday's decisions, and longer than any message or paused process is likely to be
     // late: what comes later still is refused all the same. At most ten years.
     decisionRetentionHours: hours("DECISION_RETENTION_HOURS", 24, 87_600),
+    // A week, so that a consumer that was away over the holidays misses nothing.
+    eventRetentionDays: integer("EVENT_RETENTION_DAYS", 7, 1, 3_650),
     transporter,
     serviceUrls: Object.freeze(serviceUrls),
     serviceSecret,

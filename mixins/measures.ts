@@ -44,6 +44,13 @@ export const METRICS = {
     "Events that nobody has been told of yet, 10,000 meaning that or more",
   ],
   shop_outbox_oldest_seconds: ["gauge", "Age of the oldest of them, 0 where there is none"],
+  shop_consumer_lag_events: [
+    "gauge",
+    "Events that were published and have not had their effect at a consumer, by topic, 10,000 meaning that or more",
+  ],
+  shop_consumer_lag_seconds: ["gauge", "Age of the oldest of them, 0 where there is none"],
+  shop_dead_letters: ["gauge", "Events that could not be taken and wait for an operator"],
+  shop_dead_letters_total: ["counter", "Events that became dead letters at this node, by topic"],
   shop_pool_connections: ["gauge", "Database connections, by state"],
   shop_pool_waiting_queries: ["gauge", "Queries that wait for a database connection"],
   shop_breaker_open: [

@@ -213,6 +213,11 @@ export class Checker {
     const confirmed = order.rows<OrderVote>("orders").filter(({ state }) => state === "committed");
     if (order.rows("outbox").length !== confirmed.length)
       this.#world.violate(`${order.rows("outbox").length} events for ${confirmed.length} confirmed orders`);
+    for (const { tx_id } of order.rows<OrderVote>("rejections")) {
+      const vote = order.row<OrderVote>("orders", tx_id);
+      if (vote?.state !== "aborted" || !vote.answered_pending)
+        this.#world.violate(`${tx_id} was told to be rejected and is ${JSON.stringify(vote)}`);
+    }
     for (const [key, txId] of this.#confirmed)
       if (!confirmed.some(({ tx_id }) => tx_id === txId))
         this.#world.violate(`201 for ${key}, but no order ${txId}`);

@@ -4,22 +4,22 @@
  */
 import type { Context, Service, ServiceSchema } from "moleculer";
 import { ShopError } from "../../lib/errors.ts";
-import { type Database, databaseMixin, unavailable } from "../../mixins/database.mixin.ts";
-import type { ListAnswer, ListParams, NotificationView, ReceiveAnswer, ReceiveParams } from "./api.ts";
+import type { ShopEvent } from "../../lib/event.ts";
+import { type Database, databaseMixin, type Queryable, unavailable } from "../../mixins/database.mixin.ts";
+import { consumerMixin } from "../../mixins/events/consumer.mixin.ts";
+import type { ListAnswer, ListParams, NotificationView } from "./api.ts";
 import { cursorOf, placeOf } from "./notification.cursor.ts";
 import { insertNotifications, listNotifications, type NotificationRow } from "./notification.repository.ts";
 import { type Notification, notificationOf } from "./notification.ts";
 
 interface Vars {
   db: Database;
-  logReceived(fresh: readonly Notification[]): ReceiveAnswer;
+  logReceived(fresh: readonly Notification[]): void;
 }
 type NotificationService = Service & Vars;
 interface Meta {
   user: { id: string } | null;
 }
-
-const BATCH_MAX = 1_000;
 
 const viewOf = (row: NotificationRow): NotificationView => ({
   id: row.id,
@@ -30,42 +30,24 @@ const viewOf = (row: NotificationRow): NotificationView => ({
   createdAt: row.time.toISOString(),
 });
 
+/** The effect of each event: a row for its user. */
+async function tell(this: NotificationService, tx: Queryable, events: readonly ShopEvent[]): Promise<void> {
+  const batch = events.map(notificationOf);
+  const fresh = await insertNotifications(tx, batch);
+  this.logReceived(batch.filter(({ event }) => fresh.has(event.id)));
+}
+
 const notification = {
   name: "notification",
-  mixins: [databaseMixin("notification", new URL("./migrations/", import.meta.url))],
+  mixins: [consumerMixin, databaseMixin("notification", new URL("./migrations/", import.meta.url))],
   settings: { rest: "/" },
 
-  actions: {
-    /** Called by whoever delivers events, as often as it likes: an event's id makes it count once. */
-    receive: {
-      idempotent: true,
-      params: {
-        $$strict: true,
-        events: {
-          type: "array",
-          max: BATCH_MAX,
-          items: {
-            type: "object",
-            props: {
-              id: "uuid",
-              type: "string|min:1|max:100",
-              version: "number|integer|min:1|max:1000",
-              key: "string",
-              payload: { type: "object" },
-              time: { type: "string", pattern: "^\\d{4}-\\d\\d-\\d\\dT\\d\\d:\\d\\d:\\d\\d" },
-            },
-          },
-        },
-      },
-      async handler(this: NotificationService, ctx: Context<ReceiveParams>): Promise<ReceiveAnswer> {
-        const batch = ctx.params.events.map(notificationOf);
-        if (batch.length === 0) return { stored: 0, ignored: 0 };
-        const fresh = await insertNotifications(this.db, batch);
-        // An event that stands twice in one batch is one event.
-        return this.logReceived(batch.filter(({ event }) => fresh.delete(event.id)));
-      },
-    },
+  events: {
+    "order.confirmed.v1": tell,
+    "user.registered.v1": tell,
+  },
 
+  actions: {
     list: {
       rest: "GET /notifications",
       auth: "user",
@@ -105,7 +87,7 @@ const notification = {
 
   methods: {
     /** One line per batch, so that a thousand orders a second do not become a thousand lines. */
-    logReceived(this: NotificationService, fresh: readonly Notification[]): ReceiveAnswer {
+    logReceived(this: NotificationService, fresh: readonly Notification[]): void {
       const reasons = new Set<string>();
       let stored = 0;
       for (const item of fresh) {
@@ -118,7 +100,6 @@ const notification = {
       const ignored = fresh.length - stored;
       if (stored > 0) this.logger.info(`would send ${stored} mails`);
       if (ignored > 0) this.logger.warn(`stored ${ignored} events unread: ${[...reasons].join("; ")}`);
-      return { stored, ignored };
     },
   },
 };

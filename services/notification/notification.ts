@@ -2,10 +2,10 @@
  * What an event says to whom, pure. An event that is not understood (another type, another version, a payload that
  * does not fit) becomes a row too, with the reason: it is never dropped.
  */
+import type { ShopEvent } from "../../lib/event.ts";
 import { isId } from "../../lib/ids.ts";
 import type { OrderConfirmedV1 } from "../order/api.ts";
 import type { UserRegisteredV1 } from "../user/api.ts";
-import type { ShopEvent } from "./api.ts";
 
 interface Letter {
   userId: string;

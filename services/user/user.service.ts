@@ -9,6 +9,8 @@ import { ShopError } from "../../lib/errors.ts";
 import { newId } from "../../lib/ids.ts";
 import { type Database, databaseMixin, unavailable } from "../../mixins/database.mixin.ts";
 import { remainingMs } from "../../mixins/deadline.middleware.ts";
+import { outboxMixin } from "../../mixins/events/outbox.mixin.ts";
+import { traceparentOf } from "../../mixins/traces.ts";
 import type { CredentialsParams, Identity, PasswordParams, RegisterParams, UserView } from "./api.ts";
 import { type AuthPort, openAuthPort } from "./auth.port.ts";
 import { ensureFirstAdmin } from "./first-admin.ts";
@@ -17,7 +19,7 @@ import { passwordFault, UNITS_MAX } from "./password.ts";
 import {
   findUserByEmail,
   findUserById,
-  insertUser,
+  registerUser,
   replacePasswordHash,
   secretOf,
 } from "./user.repository.ts";
@@ -38,7 +40,7 @@ const PEPPER_BYTES = 32;
 
 const user = {
   name: "user",
-  mixins: [databaseMixin("user", new URL("./migrations/", import.meta.url))],
+  mixins: [outboxMixin, databaseMixin("user", new URL("./migrations/", import.meta.url))],
   settings: { rest: "/" },
 
   actions: {
@@ -70,13 +72,17 @@ const user = {
         const taken = await findUserByEmail(this.db, email);
         const created = taken
           ? undefined
-          : await insertUser(this.db, {
-              id: newId(),
-              email,
-              name,
-              passwordHash: await this.hasher.hash(password, remainingMs(ctx)),
-              roles: ["user"],
-            });
+          : await registerUser(
+              this.db,
+              {
+                id: newId(),
+                email,
+                name,
+                passwordHash: await this.hasher.hash(password, remainingMs(ctx)),
+                roles: ["user"],
+              },
+              traceparentOf(ctx),
+            );
         if (!created)
           throw new ShopError("email_taken", `There is an account for ${email} already; log in instead.`);
         return viewOf(created);

@@ -37,12 +37,13 @@ const holderOf = (view: View, user: string, key: string | null): TxId | undefine
   return live === undefined ? undefined : view.get<LiveKey>("live_keys", live)?.tx_id;
 };
 
-/** Changes states, and the index with them. */
+/** Changes states, the index with them, and tells of what had been answered as pending. */
 function become(view: View, rows: readonly OrderVote[], state: OrderVote["state"]): void {
   for (const row of rows) {
     view.put("orders", row.tx_id, { ...row, state });
     const live = liveKeyOf(row.user_id, row.idempotency_key);
     if (live !== undefined && state === "aborted") view.put("live_keys", live, undefined);
+    if (row.answered_pending && state === "aborted") view.put("rejections", row.tx_id, { tx_id: row.tx_id });
   }
 }
 

@@ -259,11 +259,25 @@ describe("I5 fails when", () => {
       /not there and has 1 events/,
     ],
     [
-      "a published event had no effect",
+      "an event had no effect",
       "notification",
       "notifications",
       "delete from notifications where ctid = (select min(ctid) from notifications)",
-      /notification has not taken it/,
+      /had no effect/,
+    ],
+    [
+      "an event was passed over",
+      "notification",
+      "inbox",
+      "delete from inbox",
+      /was passed, and notification has not taken it/,
+    ],
+    [
+      "a confirmed order was told to be rejected",
+      "order",
+      "outbox",
+      "insert into outbox (type, version, key, payload) values ('order.rejected', 1, ORDER, '{}')",
+      /told to be rejected 1 times/,
     ],
   ])("%s", async (_what, name, table, sql, sentence) => {
     expect(await violated("I5", { in: name, table, sql })).toMatch(sentence);

@@ -13,6 +13,7 @@ const event = (type: string, version: number, payload: Record<string, unknown>) 
   key: orderId,
   payload,
   time: "2026-01-02T03:04:05.678Z",
+  traceparent: null,
 });
 
 describe("an event becomes a message", () => {
