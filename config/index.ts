@@ -123,6 +123,11 @@ export interface Config {
   readonly rateLimit: { readonly requests: number; readonly seconds: number } | undefined;
   /** How long decisions and final votes are kept, in hours; fractions are allowed. Never a matter of safety. */
   readonly decisionRetentionHours: number;
+  /** `host:port` of Kafka's brokers; none: events are read from the outboxes in PostgreSQL. */
+  readonly kafkaBrokers: readonly string[];
+  /** Of topics that are made at the start. */
+  readonly kafkaPartitions: number;
+  readonly kafkaReplication: number;
   /** How long published events are kept, and the ids of those that were taken. */
   readonly eventRetentionDays: number;
   /** `nats://host:port`, several separated by commas, or undefined for a shop of one process. */
@@ -250,6 +255,10 @@ export function loadConfig(env: Environment): Config {
   if (cacher !== undefined && cacher !== "memory" && !isRedis)
     faults.push("CACHER: expected memory or redis://host:port, got something else");
 
+  const kafkaBrokers = list("KAFKA_BROKERS");
+  for (const broker of kafkaBrokers)
+    if (!/^[^/@\s:]+:\d{1,5}$/.test(broker)) faults.push(`KAFKA_BROKERS has ${broker}: expected host:port`);
+
   const rateLimit = rateLimitOf(text("RATE_LIMIT"), faults);
 
   const logLevel = text("LOGLEVEL") ?? "info";
@@ -300,6 +309,10 @@ export function loadConfig(env: Environment): Config {
     // A day, so that operators find yesterday's decisions, and longer than any message or paused process is likely to be
     // late: what comes later still is refused all the same. At most ten years.
     decisionRetentionHours: hours("DECISION_RETENTION_HOURS", 24, 87_600),
+    kafkaBrokers: Object.freeze(kafkaBrokers),
+    // Three consumers of one kind at once; more can be added to a topic later, and then a key may change its partition.
+    kafkaPartitions: integer("KAFKA_PARTITIONS", 3, 1, 1_000),
+    kafkaReplication: integer("KAFKA_REPLICATION", 1, 1, 10),
     // A week, so that a consumer that was away over the holidays misses nothing.
     eventRetentionDays: integer("EVENT_RETENTION_DAYS", 7, 1, 3_650),
     transporter,

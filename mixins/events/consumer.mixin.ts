@@ -10,8 +10,10 @@ import { partsOf } from "../../lib/event.ts";
 import { actorsMixin } from "../actors.mixin.ts";
 import { measure, type Reading } from "../measures.ts";
 import { tracesOf } from "../traces.ts";
-import { Delivery, type EventHandler } from "./delivery.ts";
+import { Delivery, type EventHandler, Stopping } from "./delivery.ts";
 import { countDeadLetters, lettersToReplay, pruneInbox } from "./inbox.rows.ts";
+import { KafkaGroup } from "./kafka.group.ts";
+import { kafkaOutage, openKafka } from "./kafka.open.ts";
 import { Outage } from "./outage.ts";
 import { Pull } from "./pull.ts";
 import { type Topic, topicOf } from "./topics.ts";
@@ -61,14 +63,22 @@ export const consumerMixin: Partial<ServiceSchema> = {
     this.delivery = new Delivery({ service: name, db, handlers, logger, traces: tracesOf(broker) });
     const pause = (ms: number): Promise<void> => this.pause(ms);
     const topics = new Set([...handlers.keys()].map((kind) => topicOf(kind.split(".")[0] as string)));
-    for (const topic of topics) {
+    const kafka = openKafka(logger);
+    if (kafka) {
+      this.group = new KafkaGroup({
+        ...{ service: name, topics: [...topics], namespace: config.namespace, kafka },
+        ...{ delivery: this.delivery, outage: kafkaOutage(logger), logger },
+      });
+      this.supervisor.loop({ name: "events", intervalMs: INTERVAL_MS, tick: () => this.group.tick() });
+    }
+    for (const topic of kafka ? [] : topics) {
       const outage = new Outage(`the service that tells of ${topic}`, logger);
       const pull = new Pull({ topic, service: name, broker, db, delivery: this.delivery, outage, pause });
       this.pulls.push([topic, pull]);
       this.supervisor.loop({
         name: `events:${topic}`,
         intervalMs: INTERVAL_MS,
-        tick: () => this.untilStopped(pull.tick()),
+        tick: () => untilStopped(pull.tick()),
       });
     }
     this.supervisor.loop({ name: "replays", intervalMs: REPLAY_MS, tick: () => this.replayLetters() });
@@ -81,14 +91,15 @@ export const consumerMixin: Partial<ServiceSchema> = {
   },
 
   async stopped() {
-    this.stopping.abort();
+    this.stopping.abort(new Stopping());
+    await this.group?.stop();
   },
 
   methods: {
     async replayLetters(): Promise<boolean> {
       const letters = await lettersToReplay(this.db, REPLAYED_MAX);
       const replays = letters.map((letter) => this.delivery.replay(letter, (ms: number) => this.pause(ms)));
-      return this.untilStopped(Promise.all(replays).then(() => letters.length === REPLAYED_MAX));
+      return untilStopped(Promise.all(replays).then(() => letters.length === REPLAYED_MAX));
     },
 
     /** Rejects when the service stops: what was to be tried again then is delivered again after the next start. */
@@ -108,15 +119,8 @@ export const consumerMixin: Partial<ServiceSchema> = {
       });
     },
 
-    /** A pause that the stop has ended is no failure. */
-    untilStopped(work: Promise<boolean>): Promise<boolean> {
-      return work.catch((err) => {
-        if (err !== this.stopping.signal.reason) throw err;
-        return false;
-      });
-    },
-
     eventsLag(): Promise<ConsumerLag[]> {
+      if (this.group) return this.group.lag();
       return Promise.all(
         (this.pulls as [Topic, Pull][]).map(async ([topic, pull]) => {
           const lag = await pull.lag().catch(() => ({ events: null, seconds: null }));
@@ -142,6 +146,13 @@ export const consumerMixin: Partial<ServiceSchema> = {
     },
   },
 };
+
+/** A pause that the stop has ended is no failure. */
+const untilStopped = (work: Promise<boolean>): Promise<boolean> =>
+  work.catch((err) => {
+    if (!(err instanceof Stopping)) throw err;
+    return false;
+  });
 
 interface Consuming extends ServiceSchema {
   consumed?: ReadonlyMap<string, EventHandler>;

@@ -38,6 +38,12 @@ export interface Carrier {
 /** Another replica has taken what was to be taken here. */
 export class Overtaken extends Error {}
 
+/** What shall hear of dead letters is away, which is no fault of theirs. */
+class Unreachable extends Error {}
+
+/** The consumer stops; what is not taken is delivered again after the next start. */
+export class Stopping extends Error {}
+
 /** Four pauses between five tries, 7.5 s in all; with the limit on a try, a partition waits under 30 s. */
 export const PAUSES_MS = [500, 1_000, 2_000, 4_000] as const;
 const TRY_MS_MAX = 4_000;
@@ -59,6 +65,10 @@ interface DeliveryOptions {
 
 /** Of a handler, and nothing a database that is away would explain. */
 class HandlerFailed extends Error {}
+
+/** Errors of a handler that speaks of connections are its own. */
+const isAway = (err: unknown): boolean =>
+  !(err instanceof HandlerFailed || err instanceof Overtaken || err instanceof Stopping) && isTransient(err);
 
 /** A failure for good, and how often it was tried. */
 interface Failure {
@@ -136,8 +146,8 @@ export class Delivery {
       try {
         return await work();
       } catch (err) {
-        if (err instanceof HandlerFailed || err instanceof Overtaken || !isTransient(err)) throw err;
-        if (!isSaid) this.#options.logger.warn("events wait for the database:", (err as Error).message);
+        if (!(err instanceof Unreachable) && !isAway(err)) throw err;
+        if (!isSaid) this.#options.logger.warn("events wait:", (err as Error).message);
         await carrier.pause(AWAY_MS);
       }
     }
@@ -176,7 +186,9 @@ export class Delivery {
   async #bury(letter: DeadLetter, carrier: Carrier): Promise<void> {
     const { id, topic, partition, position, attempts, error } = letter;
     await this.#present(carrier, async () => {
-      await carrier.buried?.(letter);
+      await carrier.buried?.(letter).catch((cause) => {
+        throw new Unreachable(`the dead letters cannot be reached: ${cause.message}`, { cause });
+      });
       await this.#options.db.transaction(async (tx) => {
         await carrier.moved?.(tx, position);
         await keepDeadLetter(tx, letter);

@@ -27,9 +27,14 @@ export class Outage {
     this.#clock = clock;
   }
 
+  /** True while it is too early for another try. */
+  get isPausing(): boolean {
+    return this.#clock.now() < this.#nextTryAt;
+  }
+
   /** Runs `work` unless it is too early for another try. Answers its result, or undefined where there is none. */
   async patiently<Result>(work: () => Promise<Result>): Promise<Result | undefined> {
-    if (this.#clock.now() < this.#nextTryAt) return undefined;
+    if (this.isPausing) return undefined;
     let result: Result;
     try {
       result = await work();

@@ -8,6 +8,8 @@ import type { Context, ServiceSchema } from "moleculer";
 import { config } from "../../config/index.ts";
 import { actorsMixin } from "../actors.mixin.ts";
 import { measure } from "../measures.ts";
+import { kafkaOutage, openKafka } from "./kafka.open.ts";
+import { KafkaRelay } from "./kafka.relay.ts";
 import {
   eventsAfter,
   knownReaders,
@@ -19,6 +21,7 @@ import {
   pruneOutbox,
   unpublished,
 } from "./outbox.rows.ts";
+import { topicOf } from "./topics.ts";
 
 /** Paced, so that mail never competes with checkouts for the disk: at most 250 events every quarter second. */
 const INTERVAL_MS = 250;
@@ -102,12 +105,28 @@ export const outboxMixin: Partial<ServiceSchema> = {
   },
 
   async started() {
+    this.kafkaRelay = this.openRelay();
     this.supervisor.loop({ name: "relay", intervalMs: INTERVAL_MS, tick: () => this.relay() });
     this.supervisor.loop({ name: "outbox-prune", intervalMs: PRUNE_MS, tick: () => this.prune() });
   },
 
+  async stopped() {
+    await this.kafkaRelay?.stop();
+  },
+
   methods: {
+    openRelay(): KafkaRelay | undefined {
+      const kafka = openKafka(this.logger);
+      if (!kafka) return undefined;
+      const { broker, db, logger, name } = this;
+      return new KafkaRelay({
+        ...{ service: name, topic: topicOf(name), namespace: config.namespace, nodeId: config.nodeId },
+        ...{ broker, db, kafka, outage: kafkaOutage(logger) },
+      });
+    },
+
     async relay(): Promise<boolean> {
+      if (this.kafkaRelay) return this.kafkaRelay.tick(BATCH_MAX);
       const sequences = await unpublished(this.db, BATCH_MAX);
       if (sequences.length > 0) await markPublished(this.db, sequences);
       return false;
