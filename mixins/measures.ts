@@ -55,6 +55,14 @@ export const METRICS = {
   ],
   shop_dead_letters: ["gauge", "Events that could not be taken and wait for an operator"],
   shop_dead_letters_total: ["counter", "Events that became dead letters at this node, by topic"],
+  shop_mails_total: ["counter", "Mails that this node was done with, by outcome (sent, failed)"],
+  shop_mail_repeats_total: [
+    "counter",
+    "Mails sent again because whoever had them was killed, or lost the answer; some arrived twice",
+  ],
+  shop_mails_pending: ["gauge", "Mails that wait to be sent, 10,000 meaning that or more"],
+  shop_mail_oldest_seconds: ["gauge", "For how long the oldest of them does, 0 where there is none"],
+  shop_mails_failed: ["gauge", "Mails that could not be sent for good, 10,000 meaning that or more"],
   shop_pool_connections: ["gauge", "Database connections, by state"],
   shop_pool_waiting_queries: ["gauge", "Queries that wait for a database connection"],
   shop_breaker_open: [

@@ -42,7 +42,7 @@ export class Outage {
       const pauseMs = Math.min(PAUSE_MS_MIN * 2 ** this.#failures, PAUSE_MS_MAX);
       this.#nextTryAt = this.#clock.now() + pauseMs * (0.5 + this.#clock.random() / 2);
       if (this.#failures++ === 0)
-        this.#logger.warn(`${this.#what} cannot be reached, events wait: ${(err as Error).message}`);
+        this.#logger.warn(`${this.#what} cannot be reached and is waited for: ${(err as Error).message}`);
       return undefined;
     }
     if (this.#failures > 0) this.#logger.info(`${this.#what} is back`);

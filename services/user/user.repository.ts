@@ -1,5 +1,6 @@
 /** All SQL of user. */
 import type { Queryable } from "../../mixins/database.mixin.ts";
+import type { Contact } from "./api.ts";
 import type { User } from "./user.ts";
 import { emailKeyOf } from "./user.ts";
 
@@ -54,6 +55,16 @@ export async function findUserById(db: Queryable, id: string): Promise<User | un
     values: [id],
   });
   return rows[0];
+}
+
+/** Of those that exist. */
+export async function findContacts(db: Queryable, ids: readonly string[]): Promise<Contact[]> {
+  const { rows } = await db.query<Contact>({
+    name: "user_contacts",
+    text: "select id, email, name from users where id = any($1::uuid[])",
+    values: [ids],
+  });
+  return rows;
 }
 
 export async function findUserByEmail(db: Queryable, email: string): Promise<User | undefined> {

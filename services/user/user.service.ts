@@ -11,12 +11,21 @@ import { type Database, databaseMixin, unavailable } from "../../mixins/database
 import { remainingMs } from "../../mixins/deadline.middleware.ts";
 import { outboxMixin } from "../../mixins/events/outbox.mixin.ts";
 import { traceparentOf } from "../../mixins/traces.ts";
-import type { CredentialsParams, Identity, PasswordParams, RegisterParams, UserView } from "./api.ts";
+import type {
+  Contact,
+  ContactsParams,
+  CredentialsParams,
+  Identity,
+  PasswordParams,
+  RegisterParams,
+  UserView,
+} from "./api.ts";
 import { type AuthPort, openAuthPort } from "./auth.port.ts";
 import { ensureFirstAdmin } from "./first-admin.ts";
 import { type Hasher, openHasher } from "./password.hasher.ts";
 import { passwordFault, UNITS_MAX } from "./password.ts";
 import {
+  findContacts,
   findUserByEmail,
   findUserById,
   registerUser,
@@ -37,6 +46,8 @@ interface Meta {
 }
 
 const PEPPER_BYTES = 32;
+/** More than notification asks for at once. */
+const CONTACTS_MAX = 1_000;
 
 const user = {
   name: "user",
@@ -180,6 +191,17 @@ const user = {
       async handler(this: UserService, ctx: Context<{ id: string }>): Promise<UserView | null> {
         const found = await findUserById(this.db, ctx.params.id);
         return found ? viewOf(found) : null;
+      },
+    },
+
+    /** Called by notification before it writes to somebody. Accounts that do not exist are left out. */
+    contacts: {
+      rest: "POST /internal/user/contacts",
+      auth: "service",
+      idempotent: true,
+      params: { $$strict: true, ids: { type: "array", max: CONTACTS_MAX, items: "uuid" } },
+      handler(this: UserService, ctx: Context<ContactsParams>): Promise<Contact[]> {
+        return findContacts(this.db, ctx.params.ids);
       },
     },
 

@@ -48,12 +48,14 @@ describe("the configuration", () => {
         RATE_LIMIT: "fast",
         DECISION_RETENTION_HOURS: "-1",
         TRANSPORTER: "redis://host:6379",
+        SMTP_URL: "http://host:25",
+        MAIL_FROM: "Shop <nowhere>",
         GRPC_PORT: "-1",
         GRPC_TLS_CERT: "cert.pem",
         PARTICIPANT_TOKEN: "short",
         FOREIGN_PARTICIPANTS: "voucher=grpc://a:1,order=grpc://a:1,points=http://a:1",
       });
-    expect(load).toThrow(/25 fault\(s\)/);
+    expect(load).toThrow(/27 fault\(s\)/);
     for (const fault of [
       /PORT=80000/,
       /METRICS_PORT=metrics/,
@@ -75,6 +77,8 @@ describe("the configuration", () => {
       /RATE_LIMIT=fast/,
       /DECISION_RETENTION_HOURS=-1/,
       /TRANSPORTER: /,
+      /SMTP_URL: /,
+      /MAIL_FROM=Shop <nowhere>/,
       /GRPC_PORT=-1/,
       /GRPC_TLS_CERT, GRPC_TLS_KEY: both/,
       /PARTICIPANT_TOKEN: /,

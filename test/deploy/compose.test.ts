@@ -77,7 +77,7 @@ test("every service of the shop is hosted once, the gateway twice, and told noth
   const hosted = nodes.flatMap(([, { environment }]) => environment.SERVICES.split(","));
   expect(hosted.sort()).toEqual([...SERVICES, "api"].sort());
   const known = new Set([...read(".env.example").matchAll(/^([A-Z][A-Z0-9_]*)=/gm)].map((match) => match[1]));
-  for (const extra of ["CACHER", "KAFKA_BROKERS", "SMTP_URL"]) known.add(extra);
+  for (const extra of ["CACHER", "KAFKA_BROKERS"]) known.add(extra);
   const told = nodes.flatMap(([, { environment }]) => Object.keys(environment));
   const fromFiles = ["full", "light"].flatMap((profile) =>
     Object.keys(parseEnv(read(`docker/${profile}.env`))),
