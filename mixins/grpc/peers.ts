@@ -55,9 +55,7 @@ export class Peers {
       const { action, nodeID } = ctx;
       const isThere = this.#nodeOf(nodeID)?.available;
       if (action?.idempotent && isThere) return next(ctx);
-      const rejected = new Errors.RequestRejectedError({ action: action?.name, nodeID });
-      rejected.retryable = action?.idempotent === true;
-      throw rejected;
+      throw new Errors.RequestRejectedError({ action: action?.name, nodeID });
     });
   }
 
