@@ -109,8 +109,9 @@ class MailFiles implements MailPort {
 function bytesOf({ eventId, to, subject, text, html, date }: Mail, from: From["mailFrom"]): Promise<Buffer> {
   const domain = from.address.slice(from.address.lastIndexOf("@") + 1);
   return new MailComposer({
-    from,
-    to,
+    // Copies: the composer writes into what it is given.
+    from: { ...from },
+    to: { ...to },
     subject,
     text,
     html,

@@ -128,12 +128,11 @@ export class SmtpPool {
 
   #connection(): SMTPConnection {
     const { hostname, username } = this.#url;
-    const isLocal = /^(localhost|127\.[\d.]+|\[::1\])$/.test(hostname);
     return new SMTPConnection({
       host: hostname.replace(/^\[(.*)\]$/, "$1"),
       port: this.#port,
       secure: this.#isSecure,
-      requireTLS: username !== "" && !this.#isSecure && !isLocal,
+      requireTLS: username !== "" && !this.#isSecure,
       connectionTimeout: CONNECT_MS_MAX,
       greetingTimeout: GREETING_MS_MAX,
       socketTimeout: ANSWER_MS_MAX,

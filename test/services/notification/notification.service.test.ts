@@ -1,4 +1,4 @@
-import { afterAll, afterEach, beforeAll, describe, expect, jest, test } from "@jest/globals";
+import { afterAll, beforeAll, describe, expect, test } from "@jest/globals";
 import { encodeCursor } from "../../../lib/cursor.ts";
 import type { ShopEvent } from "../../../lib/event.ts";
 import { newId } from "../../../lib/ids.ts";
@@ -10,9 +10,6 @@ let shop: TestShop;
 beforeAll(async () => {
   shop = await startTestShop({ services: ["notification"] });
 });
-afterEach(() => {
-  jest.restoreAllMocks();
-});
 afterAll(() => shop.stop());
 
 /** `age` in milliseconds before a fixed moment. */
@@ -23,7 +20,7 @@ const confirmed = (userId: string, { age = 0 } = {}): ShopEvent => {
     type: "order.confirmed",
     version: 1,
     key: orderId,
-    payload: { orderId, userId, total: 1_999, currency: "EUR", lines: [{}] },
+    payload: { orderId, userId, total: 1_999, currency: "EUR", lines: [] },
     time: new Date(Date.UTC(2026, 0, 2) - age).toISOString(),
     traceparent: null,
   };
@@ -39,12 +36,8 @@ const receive = (events: ShopEvent[]): Promise<void> => {
 };
 const list = (userId: string, params: object = {}): Promise<ListAnswer> =>
   shop.broker.call("notification.list", params, { meta: { user: { id: userId, roles: ["user"] } } });
-const logged = (level: "info") => {
-  const logger = shop.broker.getLocalService("notification")?.logger;
-  if (!logger) throw new Error("notification is not here");
-  return jest.spyOn(logger, level);
-};
 
+// Nobody here knows addresses, so mail waits.
 describe("an event", () => {
   test("becomes a message for its user", async () => {
     const userId = newId();
@@ -57,7 +50,7 @@ describe("an event", () => {
           type: "order.confirmed",
           subject: "Your order is confirmed",
           text: expect.stringContaining("EUR 19.99"),
-          status: "stored",
+          status: "pending",
           createdAt: event.time,
         },
       ],
@@ -72,12 +65,6 @@ describe("an event", () => {
     await receive([first, second]);
     await Promise.all([receive([first, second]), receive([second, first])]);
     expect((await list(userId)).items).toHaveLength(2);
-  });
-
-  test("is logged by the batch, not one by one", async () => {
-    const info = logged("info");
-    await receive(Array.from({ length: 250 }, () => confirmed(newId())));
-    expect(info.mock.calls).toEqual([["would send 250 mails"]]);
   });
 });
 
