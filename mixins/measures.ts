@@ -49,6 +49,10 @@ export const METRICS = {
     "Events that were published and have not had their effect at a consumer, by topic, 10,000 meaning that or more",
   ],
   shop_consumer_lag_seconds: ["gauge", "Age of the oldest of them, 0 where there is none"],
+  shop_catalogue_delay_seconds: [
+    "gauge",
+    "Longest time since the last scrape from the beginning of an edit until a replica had forgotten what it remembered",
+  ],
   shop_dead_letters: ["gauge", "Events that could not be taken and wait for an operator"],
   shop_dead_letters_total: ["counter", "Events that became dead letters at this node, by topic"],
   shop_mails_total: ["counter", "Mails that this node was done with, by outcome (sent, failed)"],

@@ -19,8 +19,10 @@ const CONNECT_MS_MAX = 2_000;
 const REQUEST_MS_MAX = 4_000;
 /** For what is over in a moment, such as the election of a leader; the rest is the caller's. */
 const RETRY = { retries: 2, initialRetryTime: 100, maxRetryTime: 1_000 } as const;
+/** A member outlives a broker's restart: a new one would have to wait until Kafka has given up the old. */
+const MEMBER_RETRY = { retries: 8, initialRetryTime: 200, maxRetryTime: 2_000 } as const;
 /** A member that says nothing for so long is dead; a try of a handler takes 4 s at most. */
-const SESSION_MS = 15_000;
+const SESSION_MS = 10_000;
 const HEARTBEAT_MS = 1_000;
 /** What a fetch waits for news; a stop waits for it. */
 const FETCH_MS_MAX = 500;
@@ -146,7 +148,7 @@ export class Kafka {
       rebalanceTimeout: SESSION_MS,
       maxWaitTimeInMs: FETCH_MS_MAX,
       allowAutoTopicCreation: false,
-      retry: { ...RETRY, restartOnFailure: async () => false },
+      retry: { ...MEMBER_RETRY, restartOnFailure: async () => false },
     });
     const membership = {
       isAlive: true,

@@ -38,8 +38,12 @@ export class Chain {
     for (const pool of [this.#order, this.#notification]) pool.on("error", () => undefined);
   }
 
-  async close(): Promise<void> {
+  async stopAll(): Promise<void> {
     for (const broker of this.#brokers.splice(0)) await broker.stop();
+  }
+
+  async close(): Promise<void> {
+    await this.stopAll();
     for (const db of this.#dbs.splice(0)) await db.close();
     await this.#order.end();
     await this.#notification.end();
