@@ -39,14 +39,13 @@ export class KafkaRelay {
   async tick(limit: number): Promise<boolean> {
     const { db, outage } = this.#options;
     if (outage.isPausing || !(await this.#holdsLease())) return false;
-    await outage.patiently(() => this.#declare());
     const events = await unpublishedEvents(db, limit);
-    if (events.size === 0 || outage.isPausing) return false;
     const sent = await outage.patiently(async () => {
-      await this.#publish([...events.values()]);
+      await this.#declare();
+      if (events.size > 0) await this.#publish([...events.values()]);
       return true;
     });
-    if (sent) await markPublished(db, [...events.keys()]);
+    if (sent && events.size > 0) await markPublished(db, [...events.keys()]);
     return false;
   }
 

@@ -17,8 +17,8 @@ import {
 /** A broker that is there answers within a fraction of this. */
 const CONNECT_MS_MAX = 2_000;
 const REQUEST_MS_MAX = 4_000;
-/** For what is over in a moment, such as the election of a leader; the rest is the caller's. */
-const RETRY = { retries: 2, initialRetryTime: 100, maxRetryTime: 1_000 } as const;
+/** For what is over in a moment, such as a topic that was made just now; the rest is the caller's. */
+const RETRY = { retries: 5, initialRetryTime: 100, maxRetryTime: 500 } as const;
 /** A member outlives a broker's restart: a new one would have to wait until Kafka has given up the old. */
 const MEMBER_RETRY = { retries: 8, initialRetryTime: 200, maxRetryTime: 2_000 } as const;
 /** A member that says nothing for so long is dead; a try of a handler takes 4 s at most. */
@@ -35,6 +35,13 @@ const CLOSE_MS_MAX = 3_000;
 const MESSAGE_BYTES_MAX = 4_000_000;
 /** Of one request; it makes one batch of each partition, which must stay below the limit of a message. */
 const REQUEST_BYTES_MAX = 1_000_000;
+
+// The library asks for timers that are due before 1970, which run at once; Node warns of the first in a process, at
+// length. So the first is ours, and heard by nobody.
+const { emitWarning } = process;
+process.emitWarning = () => undefined;
+clearTimeout(setTimeout(() => undefined, -1));
+process.emitWarning = emitWarning;
 
 export interface KafkaOptions {
   brokers: readonly string[];
@@ -83,9 +90,11 @@ export class Kafka {
   #producer: Promise<Producer> | undefined;
   #admin: Promise<Admin> | undefined;
   readonly #declared = new Set<string>();
+  readonly #closed = Promise.withResolvers<never>();
 
   constructor(options: KafkaOptions) {
     this.#options = options;
+    this.#closed.promise.catch(() => undefined);
     this.#client = new Client({
       clientId: options.clientId,
       brokers: [...options.brokers],
@@ -103,6 +112,11 @@ export class Kafka {
   /** Makes topics that are not there. */
   async declare(topics: readonly string[]): Promise<void> {
     if (topics.every((topic) => this.#declared.has(topic))) return;
+    await this.#untilClosed(this.#declare(topics));
+    for (const topic of topics) this.#declared.add(topic);
+  }
+
+  async #declare(topics: readonly string[]): Promise<void> {
     const admin = await this.#administrator();
     const there = new Set(await admin.listTopics());
     const missing = topics.filter((topic) => !there.has(topic));
@@ -122,7 +136,6 @@ export class Kafka {
           ],
         })),
       });
-    for (const topic of topics) this.#declared.add(topic);
   }
 
   /** Resolves when all replicas have them; those of one key stay in order. */
@@ -130,8 +143,9 @@ export class Kafka {
     this.#producer ??= this.#connectProducer();
     const current = this.#producer;
     try {
-      const producer = await current;
-      for (const part of partsOf(messages)) await producer.send({ topic, acks: -1, messages: part });
+      const producer = await this.#untilClosed(current);
+      for (const part of partsOf(messages))
+        await this.#untilClosed(producer.send({ topic, acks: -1, messages: part }));
     } catch (err) {
       if (this.#producer === current) this.#producer = undefined;
       void current.then((producer) => inTime(producer.disconnect())).catch(() => undefined);
@@ -164,14 +178,14 @@ export class Kafka {
       joined.reject(payload.error);
     });
     try {
-      await consumer.connect();
-      await consumer.subscribe({ topics: [...topics], fromBeginning: true });
-      await consumer.run({
+      await this.#untilClosed(consumer.connect());
+      await this.#untilClosed(consumer.subscribe({ topics: [...topics], fromBeginning: true }));
+      const running = consumer.run({
         eachBatchAutoResolve: false,
         partitionsConsumedConcurrently: PARTITIONS_AT_ONCE,
         eachBatch: (payload) => deliverBatch(payload, deliver),
       });
-      await joined.promise;
+      await this.#untilClosed(Promise.all([running, joined.promise]));
       return membership;
     } catch (err) {
       joined.promise.catch(() => undefined);
@@ -182,6 +196,10 @@ export class Kafka {
 
   /** How many messages of each topic a group has not taken. */
   async lag(group: string, topics: readonly string[]): Promise<Map<string, number>> {
+    return this.#untilClosed(this.#lag(group, topics));
+  }
+
+  async #lag(group: string, topics: readonly string[]): Promise<Map<string, number>> {
     const admin = await this.#administrator();
     try {
       const taken = await admin.fetchOffsets({ groupId: group, topics: [...topics] });
@@ -200,7 +218,9 @@ export class Kafka {
     }
   }
 
+  /** What is under way fails at once; what Kafka makes of it, its repeat will show. */
   async close(): Promise<void> {
+    this.#closed.reject(new Error("it is closed"));
     const producer = this.#producer;
     const admin = this.#admin;
     this.#producer = undefined;
@@ -208,6 +228,11 @@ export class Kafka {
     await Promise.all(
       [producer, admin].map((client) => inTime(client?.then((connected) => connected.disconnect()))),
     );
+  }
+
+  /** The library would go on trying for as long as its retries take. */
+  #untilClosed<Result>(work: Promise<Result>): Promise<Result> {
+    return Promise.race([work, this.#closed.promise]);
   }
 
   async #connectProducer(): Promise<Producer> {
