@@ -9,7 +9,9 @@
 import { parseArgs } from "node:util";
 import { describe } from "../scripts/describe.ts";
 import type { Drill, DrillOptions, Figures, OptionName } from "./drills/drill.ts";
+import { duplicates } from "./drills/duplicates.ts";
 import { eventsChaos } from "./drills/events-chaos.ts";
+import { eventsDown } from "./drills/events-down.ts";
 import { firstOrder } from "./drills/first-order.ts";
 import { killNode } from "./drills/kill-node.ts";
 import { killReplay } from "./drills/kill-replay.ts";
@@ -38,6 +40,8 @@ const DRILLS: readonly Drill[] = [
   partition,
   natsOutage,
   eventsChaos,
+  duplicates,
+  eventsDown,
 ];
 
 const OPTIONS: Record<OptionName, string> = {

@@ -60,12 +60,11 @@ export interface Delivered {
 export class EventServers {
   readonly kafka: Revivable<Server>;
   readonly smtp: Revivable<MailServer>;
-  readonly #namespace: string;
+  readonly namespace = "shop";
 
-  private constructor(kafka: Revivable<Server>, smtp: Revivable<MailServer>, namespace: string) {
+  private constructor(kafka: Revivable<Server>, smtp: Revivable<MailServer>) {
     this.kafka = kafka;
     this.smtp = smtp;
-    this.#namespace = namespace;
   }
 
   static async open(site: Site): Promise<EventServers> {
@@ -75,13 +74,13 @@ export class EventServers {
       Revivable.open(site, "smtp", startSmtp),
     ]);
     site.say(`Kafka at ${kafka.server.url}, mail server at ${smtp.server.url}`);
-    return new EventServers(kafka, smtp, "shop");
+    return new EventServers(kafka, smtp);
   }
 
   /** For the shop. */
   get env(): Record<string, string> {
     return {
-      NAMESPACE: this.#namespace,
+      NAMESPACE: this.namespace,
       KAFKA_BROKERS: this.kafka.server.url,
       SMTP_URL: this.smtp.server.url,
       // Several, so that order within a key is not order by accident.
@@ -113,14 +112,14 @@ export class EventServers {
     return admin
       .listTopics()
       .then((names) =>
-        names.filter((name) => name.startsWith(`${this.#namespace}.`) && name.endsWith(".dlq") === dead),
+        names.filter((name) => name.startsWith(`${this.namespace}.`) && name.endsWith(".dlq") === dead),
       );
   }
 
   /** What the group of `service` has not taken, by Kafka's own account. */
   lagOf(service: string): Promise<number> {
     return this.withAdmin(async (admin) => {
-      const groupId = `${this.#namespace}.${service}`;
+      const groupId = `${this.namespace}.${service}`;
       let lag = 0;
       for (const { topic, partitions } of await admin.fetchOffsets({ groupId })) {
         const taken = new Map(partitions.map(({ partition, offset }) => [partition, Number(offset)]));
