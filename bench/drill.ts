@@ -90,6 +90,7 @@ async function runDrill(drill: Drill, options: DrillOptions): Promise<Figures> {
     figures = { ok: false, error: (err as Error).message };
   }
   try {
+    if (!figures.ok) site.say(`what everybody said is kept in ${await site.keepLogs()}`);
     await site.close();
   } catch (err) {
     site.say(`the clean-up failed: ${describe(err)}`);

@@ -117,8 +117,10 @@ const FRAMEWORK: Record<string, ErrorCode> = {
 
 /** The row of the table that an error belongs to, whoever threw it. */
 export function codeOf(err: unknown): ErrorCode {
-  const type = (err as { type?: unknown } | null)?.type;
+  const { type, retryable } = (err ?? {}) as { type?: unknown; retryable?: unknown };
   if (typeof type !== "string") return "internal_error";
+  // Its node is gone, and it may have taken effect there: that is not the same as nobody having been there.
+  if (type === "REQUEST_REJECTED" && retryable === false) return "deadline_exceeded";
   if (Object.hasOwn(ERRORS, type)) return type as ErrorCode;
   return Object.hasOwn(FRAMEWORK, type) ? (FRAMEWORK[type] as ErrorCode) : "internal_error";
 }

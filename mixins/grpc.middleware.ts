@@ -39,7 +39,9 @@ export class Grpc {
     return {
       name: "Grpc",
       created: (broker) => {
-        this.peers = new Peers(broker);
+        const peers = new Peers(broker);
+        this.peers = peers;
+        broker.owingNodes = () => peers.owing();
       },
       localAction: (next: Handler): Handler => cancellable(next),
       remoteAction: (next: Handler, action: ActionSchema): Handler => {

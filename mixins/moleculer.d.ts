@@ -5,6 +5,11 @@
 import "moleculer";
 
 declare module "moleculer" {
+  interface ServiceBroker {
+    /** The nodes that owe an answer over a way of their own, beside the message server. */
+    owingNodes?(): Iterable<string>;
+  }
+
   /** A response of an action in the OpenAPI document; `schema` is JSON Schema 2020-12, `{ $ref }` included. */
   interface ActionResponse {
     description: string;

@@ -154,6 +154,7 @@ export class NatsTransporter extends Transporters.NATS {
       return;
     }
     const owing = new Set([...this.#pending.values()].map(({ nodeID }) => nodeID));
+    for (const nodeID of this.broker.owingNodes?.() ?? []) owing.add(nodeID);
     for (const [nodeID, missed] of this.#missed)
       if (missed < MISSED_MAX && !owing.has(nodeID)) this.#missed.delete(nodeID);
     for (const nodeID of new Set([...owing, ...this.#missed.keys()])) {

@@ -75,6 +75,16 @@ const wasNotBegun = (err: unknown, action: string): boolean => {
   return ABSENT.test(type) && data?.action === action;
 };
 
+/** Says of a call whose node has gone that it may have taken effect, which the framework calls retryable. */
+function outcomeUnknown(sent: Sent, action: string): Sent {
+  const told: Sent = sent.catch((err: AnyError) => {
+    if (err?.type === "REQUEST_REJECTED" && err.data?.action === action) err.retryable = false;
+    throw err;
+  });
+  told.ctx = sent.ctx as never;
+  return told;
+}
+
 export function retryMiddleware(broker: ServiceBroker, random: () => number = Math.random): Middleware {
   const policies = new Map<string, Policy>();
   const listOf = (action: string): EndpointList | undefined =>
@@ -163,12 +173,14 @@ export function retryMiddleware(broker: ServiceBroker, random: () => number = Ma
         policy.budget.deposit();
         if (totalMs > 0) opts.timeout = totalMs * TRY_SHARE;
       }
-      const sent = next(action, params, opts);
+      const send = (timeout?: number): Sent => {
+        const sent = next(action, params, timeout === undefined ? opts : { ...opts, timeout });
+        return policy.idempotent || sent.ctx?.endpoint?.local ? sent : outcomeUnknown(sent, action);
+      };
+      const sent = send();
       // The way of the checkout: what is here and not to be repeated costs no promise more.
       if (!policy.retry || (!mayRepeat && sent.ctx?.endpoint?.local)) return sent;
-      const again = (timeout: number | undefined) =>
-        next(action, params, timeout === undefined ? opts : { ...opts, timeout });
-      return follow(sent, again, { action, policy, totalMs, mayRepeat });
+      return follow(sent, send, { action, policy, totalMs, mayRepeat });
     };
   };
 

@@ -6,7 +6,7 @@
 import { type ChildProcess, spawn } from "node:child_process";
 import { once } from "node:events";
 import { appendFileSync, closeSync, openSync, readFileSync } from "node:fs";
-import { chmod, mkdtemp, realpath, rm } from "node:fs/promises";
+import { chmod, copyFile, mkdir, mkdtemp, readdir, realpath, rm } from "node:fs/promises";
 import os from "node:os";
 import path from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
@@ -108,6 +108,16 @@ export class Site {
     return readFileSync(this.path(`${log}.log`), "utf8")
       .trim()
       .slice(-2_000);
+  }
+
+  /** Copies the logs to where they outlive the directory: those of the last drill of this name. Resolves to where. */
+  async keepLogs(): Promise<string> {
+    const kept = path.join(os.tmpdir(), `shop-drill-${this.#name}.logs`);
+    await rm(kept, { recursive: true, force: true });
+    await mkdir(kept);
+    for (const file of await readdir(this.directory))
+      if (file.endsWith(".log")) await copyFile(this.path(file), path.join(kept, file));
+    return kept;
   }
 
   async close(): Promise<void> {

@@ -44,9 +44,9 @@ class Unreachable extends Error {}
 /** The consumer stops; what is not taken is delivered again after the next start. */
 export class Stopping extends Error {}
 
-/** Four pauses between five tries, 7.5 s in all; with the limit on a try, a partition waits under 30 s. */
+/** Four pauses between five tries, 7.5 s in all; with the limit on each, and one with its batch, a partition waits 26 s. */
 export const PAUSES_MS = [500, 1_000, 2_000, 4_000] as const;
-const TRY_MS_MAX = 4_000;
+const TRY_MS_MAX = 3_000;
 /** Between two looks at a database that is away. */
 const AWAY_MS = 1_000;
 

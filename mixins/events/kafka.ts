@@ -21,7 +21,7 @@ const REQUEST_MS_MAX = 4_000;
 const RETRY = { retries: 5, initialRetryTime: 100, maxRetryTime: 500 } as const;
 /** A member outlives a broker's restart: a new one would have to wait until Kafka has given up the old. */
 const MEMBER_RETRY = { retries: 8, initialRetryTime: 200, maxRetryTime: 2_000 } as const;
-/** A member that says nothing for so long is dead; a try of a handler takes 4 s at most. */
+/** A member that says nothing for so long is dead; a try of a handler takes 3 s at most. */
 const SESSION_MS = 10_000;
 const HEARTBEAT_MS = 1_000;
 /** What a fetch waits for news; a stop waits for it. */

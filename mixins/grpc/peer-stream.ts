@@ -75,6 +75,11 @@ export class PeerStream {
     return this.#isOpen && this.#writer?.isFull === false;
   }
 
+  /** True while the node owes an answer. */
+  get isAwaited(): boolean {
+    return this.#pending.size > 0;
+  }
+
   /** Undefined where the call does not fit a frame. Rejects as StreamBroken, CallRefused, or what the action threw. */
   call(ctx: Context): Promise<unknown> | undefined {
     const { action, options } = ctx;

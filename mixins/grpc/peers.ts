@@ -6,8 +6,10 @@
  * | the stream breaks | the call |
  * |---|---|
  * | before it was sent, or it was refused | goes over the message server |
- * | after it was sent, the action is idempotent | goes over the message server; where that node is gone, whoever repeats calls chooses another |
+ * | after it was sent, the action is idempotent | goes over the message server; where that node is gone or silent, fails as REQUEST_REJECTED, and whoever repeats calls chooses another |
  * | after it was sent, the action is not | fails as REQUEST_REJECTED, as it does when a node dies: it may have taken effect |
+ *
+ * A node that falls silent breaks no stream. Who owes an answer is told to the transporter, which finds that out.
  */
 import { type Context, Errors, type ServiceBroker } from "moleculer";
 import { CallRefused, PeerStream, StreamBroken } from "./peer-stream.ts";
@@ -23,6 +25,7 @@ interface Link {
 interface Node {
   id: string;
   ipList: string[];
+  available: boolean;
   metadata?: { grpcPort?: number; grpcToken?: string };
 }
 
@@ -50,11 +53,15 @@ export class Peers {
       if (err instanceof CallRefused) return next(ctx);
       if (!(err instanceof StreamBroken)) throw err;
       const { action, nodeID } = ctx;
-      if (action?.idempotent) return next(ctx);
-      const rejected = new Errors.RequestRejectedError({ action: action?.name, nodeID });
-      rejected.retryable = false;
-      throw rejected;
+      const isThere = this.#nodeOf(nodeID)?.available;
+      if (action?.idempotent && isThere) return next(ctx);
+      throw new Errors.RequestRejectedError({ action: action?.name, nodeID });
     });
+  }
+
+  /** The nodes that have not answered yet. */
+  *owing(): Iterable<string> {
+    for (const [nodeID, { stream }] of this.#links) if (stream.isAwaited) yield nodeID;
   }
 
   close(): void {
@@ -66,9 +73,13 @@ export class Peers {
     if (this.#isClosed || !nodeID || options.stream) return undefined;
     const link = this.#links.get(nodeID);
     if (link) return link.stream;
-    const nodes = this.#broker.registry.nodes as unknown as { get(id: string): Node | undefined };
-    const node = nodes.get(nodeID);
+    const node = this.#nodeOf(nodeID);
     return node && this.#linkTo(node);
+  }
+
+  #nodeOf(nodeID: string | null): Node | undefined {
+    const nodes = this.#broker.registry.nodes as unknown as { get(id: string | null): Node | undefined };
+    return nodes.get(nodeID);
   }
 
   #linkTo({ id, ipList, metadata: { grpcPort: port, grpcToken: token } = {} }: Node): PeerStream | undefined {

@@ -82,7 +82,7 @@ export class Worker {
 }
 
 /** Gateways go before all others on a machine that they share: they must refuse quickly while the others are busy. */
-const NODE_NICENESS = 5;
+const NODE_NICENESS = 10;
 
 function forkNode(env: WorkerOptions["env"]): ChildProcess {
   const node = fork(PROGRAM, { env: env as NodeJS.ProcessEnv, execArgv: [], silent: true });

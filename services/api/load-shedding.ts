@@ -24,6 +24,9 @@ const SHRINK = 0.9;
 const GROW = 1.05;
 /** An answer that takes longer is late. Far above a checkout's time, well below what a client waits (5 s). */
 const LATE_MS = 1_000;
+/** A node that falls silent keeps its callers waiting until it is given up. That is no queue, and soon over: answers must
+ *  have been late, or none at all, for longer than that. */
+const STALL_MS = 3_000;
 /** How often answers are looked at, and of how many at least: one late order in an idle shop is no queue. */
 const LOOK_MS = 250;
 const ANSWERS_MIN = 8;
@@ -53,6 +56,8 @@ export class LoadShedder {
   /** As #limit, by how long answers take. */
   #queueLimit: number;
   #queueShrunkAt = Number.NEGATIVE_INFINITY;
+  /** Since which look most answers are late; undefined while they are not. */
+  #lateSince: number | undefined;
   /** Apart: catalogue reads stay quick while orders queue behind them. */
   readonly #answers: Record<"reads" | "writes", Answers> = {
     reads: { count: 0, late: 0 },
@@ -112,13 +117,16 @@ export class LoadShedder {
     if (now - this.#lookedAt >= LOOK_MS) this.#lookAtAnswers(now);
   }
 
-  /** Most of them late, or none where some are due: fewer are let in. Then only answers to later requests count. */
+  /** Most of them late for a while, or none where some are due: fewer are let in. Then only later requests count. */
   #lookAtAnswers(now: number): void {
     this.#lookedAt = now;
     const min = Math.min(QUEUE_MIN, this.#inFlightMax);
-    const isStuck = this.#inFlight >= min && now - Math.max(this.#answeredAt, this.#queueShrunkAt) > LATE_MS;
+    const isStuck = this.#inFlight >= min && now - Math.max(this.#answeredAt, this.#queueShrunkAt) > STALL_MS;
     const judged = Object.values(this.#answers).filter(({ count }) => count >= ANSWERS_MIN);
-    if (isStuck || judged.some(({ count, late }) => late > count / 2)) {
+    const isLate = judged.some(({ count, late }) => late > count / 2);
+    if (isLate) this.#lateSince ??= now;
+    else if (judged.length > 0) this.#lateSince = undefined;
+    if (isStuck || now - (this.#lateSince ?? now) > STALL_MS) {
       this.#queueLimit = Math.max(min, Math.min(this.#queueLimit, this.#inFlight) * QUEUE_SHRINK);
       this.#queueShrunkAt = now;
       judged.push(...Object.values(this.#answers));

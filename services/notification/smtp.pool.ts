@@ -180,8 +180,10 @@ class Session {
     }
   }
 
-  async send(envelope: Envelope, mail: Buffer): Promise<Outcome> {
+  async send({ from, to }: Envelope, mail: Buffer): Promise<Outcome> {
     this.mails++;
+    // A copy: the library keeps its state in it.
+    const envelope = { from, to: [...to] };
     let isBegun = false;
     // Read when the server has said that it wants the mail, and not before.
     const body = new Readable({

@@ -5,6 +5,7 @@
 import { registerHooks } from "node:module";
 import type { Context } from "moleculer";
 import type { Garbage } from "../../../actors/transaction-manager/garbage.ts";
+import { codeOf, ERRORS } from "../../../lib/errors.ts";
 import { installClock, setClock } from "./clock.ts";
 import { arm, callFaults, installStatementFaults } from "./faults.ts";
 import type { Failed, FromNode, ToNode } from "./messages.ts";
@@ -37,11 +38,11 @@ process.on("message", (message: ToNode) => {
   if (message.what === "card") return bankAnswers(message);
   carryOut(message).then(
     (done) => tell({ what: "reply", id: message.id, ...done }),
-    (err: Failed & { code?: number }) =>
+    (err: Failed) =>
       tell({
         what: "reply",
         id: message.id,
-        failed: { message: err.message, type: err.type ?? "", status: Number(err.code) },
+        failed: { message: err.message, type: err.type ?? "", status: ERRORS[codeOf(err)].status },
       }),
   );
 });

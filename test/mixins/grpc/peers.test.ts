@@ -190,6 +190,23 @@ describe("a call to another node", () => {
     for (let i = 0; i < 10; i++) await expect(call("stall", { at: "child" })).resolves.toBe("host");
   });
 
+  it("does not wait for a node that falls silent behind its open stream: it is given up, and another answers", async () => {
+    const child = await startChild("child");
+    await streamTo("child");
+    await streamTo("host");
+    child.kill("SIGSTOP");
+    const before = carried();
+    const startedAt = performance.now();
+    // Half of them go to the child; nothing else is under way to it, so only the streams know that it owes an answer.
+    const answers = Array.from({ length: 4 }, () => call("stall", { at: "child" }, { timeout: 15_000 }));
+    expect(carried()).toBe(before + 4);
+    expect(new Set(await Promise.all(answers))).toEqual(new Set(["host"]));
+    // Before the streams' own keepalive, and before a third of the time that each try has.
+    expect(performance.now() - startedAt).toBeLessThan(4_900);
+    child.kill("SIGCONT");
+    await streamTo("child");
+  });
+
   it("that its client gives up begins nothing more there", async () => {
     await streamTo("host");
     const root = new caller.broker.ContextFactory(caller.broker);

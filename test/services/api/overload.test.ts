@@ -134,6 +134,22 @@ describe("the limit where answers are late", () => {
     expect(shedder.limit).toBe(1_000);
   });
 
+  test("stays while a node is silent for two seconds, and after its callers have all been late", () => {
+    const clock = { now: 0 };
+    const shedder = new LoadShedder({ inFlightMax: 1_000, now: () => clock.now });
+    const run = (untilMs: number, answer: () => void) => {
+      for (; clock.now < untilMs; clock.now += 20) {
+        shedder.enter("/orders");
+        answer();
+        shedder.sample();
+      }
+    };
+    run(2_000, () => undefined);
+    for (let enteredAt = 0; enteredAt < 2_000; enteredAt += 20) shedder.left(enteredAt, true);
+    run(10_000, () => shedder.left(clock.now - 50, true));
+    expect(shedder.limit).toBe(1_000);
+  });
+
   test("shrinks where orders are late, however quick reads are", () => {
     const clock = { now: 0 };
     const shedder = new LoadShedder({ inFlightMax: 1_000, now: () => clock.now });

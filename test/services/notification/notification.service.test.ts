@@ -1,10 +1,12 @@
 import { afterAll, beforeAll, describe, expect, test } from "@jest/globals";
+import pg from "pg";
 import { encodeCursor } from "../../../lib/cursor.ts";
 import type { ShopEvent } from "../../../lib/event.ts";
 import { newId } from "../../../lib/ids.ts";
 import type { Delivery } from "../../../mixins/events/delivery.ts";
 import type { ListAnswer } from "../../../services/notification/api.ts";
 import { startTestShop, type TestShop } from "../../harness/shop.ts";
+import { until } from "../../support/until.ts";
 
 let shop: TestShop;
 beforeAll(async () => {
@@ -56,6 +58,20 @@ describe("an event", () => {
       ],
       nextCursor: null,
     });
+  });
+
+  test("waits to be mailed while nobody knows the address, and no attempt is counted", async () => {
+    const userId = newId();
+    await receive([confirmed(userId)]);
+    const client = new pg.Client({ connectionString: shop.databases.urlOf("notification") });
+    await client.connect();
+    const row = await until("it has been tried", async () => {
+      const { rows } = await client.query("select * from notifications where user_id = $1", [userId]);
+      return rows[0]?.failure && !rows[0].claimed && rows[0];
+    });
+    await client.end();
+    expect(row).toMatchObject({ status: "pending", attempts: 0, repeats: 0 });
+    expect(row.failure).toBe("nobody could be asked for the address");
   });
 
   test("counts once, however often and in whatever company it comes", async () => {
