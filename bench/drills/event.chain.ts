@@ -15,8 +15,8 @@ const LOOK_MS = 250;
 
 export interface Backlog {
   unpublished: number;
-  /** Published, and not taken by notification. */
-  untaken: number;
+  /** Published, and not taken by notification; null where a Kafka that has just come back cannot tell yet. */
+  untaken: number | null;
   /** Taken, and not mailed. */
   unsent: number;
 }
@@ -61,7 +61,7 @@ export class EventChain {
     );
     return {
       unpublished: unpublished.reduce((sum, n) => sum + n, 0),
-      untaken: await this.#servers.lagOf("notification"),
+      untaken: await this.#servers.lagOf("notification").catch(() => null),
       unsent: await this.#count(
         "notification",
         "select count(*)::int as n from notifications where status = 'pending'",

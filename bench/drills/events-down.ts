@@ -23,8 +23,8 @@ const THROUGH_MS_MAX = 180_000;
 export const eventsDown: Drill = {
   name: "events-down",
   about: `Kafka and SMTP killed: orders at ${DOWN_SHARE_MIN * 100} % of the rate with them, or more; with them, ${EVENTS_PER_SECOND} events/s are published within ${LAG_P99_MS_MAX / 1_000} s (p99)`,
-  takes: ["seconds"],
-  async run(site, { seconds = 8 }) {
+  takes: ["seconds", "times"],
+  async run(site, { seconds = 8, times = TURNS }) {
     const servers = await EventServers.open(site);
     const shop = await Shop.open(site, servers.env);
     const chain = new EventChain((...query) => shop.query(...query), servers);
@@ -34,7 +34,7 @@ export const eventsDown: Drill = {
 
     const up: number[] = [];
     const down: number[] = [];
-    for (let turn = 0; turn < TURNS; turn++) {
+    for (let turn = 0; turn < times; turn++) {
       // What waits is sent as fast as it goes, which is no measure of a shop that keeps up.
       await chain.untilThrough(site, THROUGH_MS_MAX);
       up.push(await rate());
