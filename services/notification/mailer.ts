@@ -13,9 +13,11 @@ import type { Contact } from "../user/api.ts";
 import type { MailPort, Outcome } from "./mail.port.ts";
 import { type Claim, claimMails, extendClaims, type Result, recordResults } from "./mail.repository.ts";
 
-/** In hand at once: a second of mail to a server that takes a tenth for each, and no more than one claim may repeat. */
-const IN_HAND_MAX = 100;
-/** How often it looks for mail: as often as events are published. */
+/**
+ * Paced like the relay of events, so that mail does not take the processor from checkouts: 600 mails a second at most.
+ * It is also what may be repeated after a kill.
+ */
+const IN_HAND_MAX = 150;
 export const LOOK_MS = 250;
 /** A claim outlives three failed attempts to hold on to it; the mail of a dead process waits this long at most. */
 const CLAIM_MS = 20_000;
@@ -47,6 +49,7 @@ export class Mailer {
   readonly #inHand = new Map<string, Promise<void>>();
   /** Why the server did not take a mail that it should have; undefined where it has taken one since. */
   #letDown: string | undefined;
+  #looking: Promise<void> = Promise.resolve();
   #isStopping = false;
   #stop: () => void = () => undefined;
   readonly #stopped = new Promise<void>((resolve) => {
@@ -67,15 +70,17 @@ export class Mailer {
     });
   }
 
-  /** One look for mail: takes what is due and begins to send it. Answers whether there may be more. */
-  async look(): Promise<boolean> {
+  /** One look for mail: takes what is due and begins to send it. */
+  look(): Promise<void> {
+    this.#looking = this.#look();
+    return this.#looking;
+  }
+
+  async #look(): Promise<void> {
     const { server, contacts } = this.#options.outages;
-    // By halves, so that claims come in batches.
-    while (this.#inHand.size > IN_HAND_MAX / 2 && !this.#isStopping)
-      await Promise.race([this.#stopped, ...this.#inHand.values()]);
-    if (this.#isStopping || contacts.isPausing) return false;
-    if (!(await server.patiently(() => this.#present())) || this.#isStopping) return false;
-    return this.#takeUp(IN_HAND_MAX - this.#inHand.size);
+    if (this.#isStopping || contacts.isPausing || this.#inHand.size === IN_HAND_MAX) return;
+    if (!(await server.patiently(() => this.#present())) || this.#isStopping) return;
+    await this.#takeUp(IN_HAND_MAX - this.#inHand.size);
   }
 
   /** Resolves where the server takes mail. One that let the last mail down is not believed before it has taken another. */
@@ -83,48 +88,47 @@ export class Mailer {
     await this.#options.port.ready();
     if (this.#letDown === undefined) return true;
     this.#letDown = undefined;
-    await this.#takeUp(1);
-    await Promise.all(this.#inHand.values());
+    await Promise.all(await this.#takeUp(1));
     if (this.#letDown !== undefined) throw new Error(this.#letDown);
     return true;
   }
 
-  /** Takes up to `limit` mails into hand. Answers whether there may be more. */
-  async #takeUp(limit: number): Promise<boolean> {
+  /** Takes up to `limit` mails into hand. Answers what resolves when each is done with. */
+  async #takeUp(limit: number): Promise<Promise<void>[]> {
     const { db, contactsOf, outages } = this.#options;
     const claims = await claimMails(db, { limit, claimMs: CLAIM_MS, held: [...this.#inHand.keys()] });
-    if (claims.length === 0) return false;
+    if (claims.length === 0) return [];
     this.#countRepeats(claims);
     const ids = claims.map(({ userId }) => userId);
     const contacts = outages.contacts.patiently(() => contactsOf(ids));
-    for (const claim of claims) this.#take(claim, contacts);
+    const taken = claims.map((claim) => this.#take(claim, contacts));
     // Before the next claim, which would ask again.
-    return (await contacts) !== undefined && claims.length === limit;
+    await contacts;
+    return taken;
   }
 
   /** Keeps the claims on what is in hand. */
-  async hold(): Promise<boolean> {
+  async hold(): Promise<void> {
     if (this.#inHand.size > 0) await extendClaims(this.#options.db, [...this.#inHand.keys()], CLAIM_MS);
-    return false;
   }
 
   /** Takes up nothing more, and resolves when what is in hand is recorded, or lost. Claims that are left lapse. */
   async stop(): Promise<void> {
     this.#isStopping = true;
     this.#stop();
-    const all = Promise.all(this.#inHand.values());
-    const { promise, resolve } = Promise.withResolvers<void>();
-    const cancel = this.#clock.after(STOP_MS_MAX, resolve);
-    await Promise.race([all, promise]);
+    const { port } = this.#options;
+    const cancel = this.#clock.after(STOP_MS_MAX, () => port.close());
+    await this.#looking.catch(() => undefined); // which the loop has told
+    await Promise.all(this.#inHand.values());
     cancel();
-    this.#options.port.close();
-    await all;
+    port.close();
   }
 
-  #take(claim: Claim, contacts: Promise<Map<string, Contact> | undefined>): void {
+  #take(claim: Claim, contacts: Promise<Map<string, Contact> | undefined>): Promise<void> {
     const { eventId } = claim;
     const done = this.#deliver(claim, contacts).finally(() => this.#inHand.delete(eventId));
     this.#inHand.set(eventId, done);
+    return done;
   }
 
   async #deliver(claim: Claim, contacts: Promise<Map<string, Contact> | undefined>): Promise<void> {
@@ -149,7 +153,8 @@ export class Mailer {
 
   async #resultOf(claim: Claim, contacts: Map<string, Contact> | undefined): Promise<Result> {
     const { eventId, subject, text, html, time } = claim;
-    if (!contacts || this.#isStopping) return this.#later(claim, "nobody could be asked for the address", 0);
+    if (this.#isStopping) return this.#later(claim, "the service stopped", 0);
+    if (!contacts) return this.#later(claim, "nobody could be asked for the address", 0);
     const contact = contacts.get(claim.userId);
     if (!contact) return { eventId, status: "failed", failure: "the account does not exist any more" };
     const { port } = this.#options;

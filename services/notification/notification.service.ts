@@ -111,8 +111,10 @@ const notification = {
       outages: { server: new Outage(port.name, logger), contacts: new Outage("the service user", logger) },
     });
     this.mailer = mailer;
-    supervisor.loop({ name: "mailer", intervalMs: LOOK_MS, tick: () => mailer.look() });
-    supervisor.loop({ name: "mail-claims", intervalMs: HOLD_MS, tick: () => mailer.hold() });
+    const paced = (name: string, intervalMs: number, work: () => Promise<void>) =>
+      supervisor.loop({ name, intervalMs, tick: () => work().then(() => false) });
+    paced("mailer", LOOK_MS, () => mailer.look());
+    paced("mail-claims", HOLD_MS, () => mailer.hold());
   },
 
   async stopped(this: NotificationService) {

@@ -37,7 +37,7 @@ export class SmtpPool {
   readonly #isSecure: boolean;
   readonly #open = new Set<Session>();
   readonly #idle: Session[] = [];
-  #opening = 0;
+  readonly #opening = new Set<Session>();
   readonly #waiting: (() => void)[] = [];
   #isClosed = false;
 
@@ -77,7 +77,7 @@ export class SmtpPool {
   close(): void {
     this.#isClosed = true;
     for (const session of this.#idle.splice(0)) session.quit();
-    for (const session of this.#open) session.end();
+    for (const session of [...this.#open, ...this.#opening]) session.end();
     for (const wake of this.#waiting.splice(0)) wake();
   }
 
@@ -90,7 +90,7 @@ export class SmtpPool {
         session.wake();
         return session;
       }
-      if (this.#open.size + this.#opening < CONNECTIONS_MAX) return this.#connect();
+      if (this.#open.size + this.#opening.size < CONNECTIONS_MAX) return this.#connect();
       await new Promise<void>((resolve) => this.#waiting.push(resolve));
     }
   }
@@ -105,9 +105,9 @@ export class SmtpPool {
   }
 
   async #connect(): Promise<Session> {
-    this.#opening++;
+    const session = new Session(this.#connection());
+    this.#opening.add(session);
     try {
-      const session = new Session(this.#connection());
       await session.open(this.#credentials());
       this.#open.add(session);
       session.whenEnded(() => {
@@ -116,13 +116,12 @@ export class SmtpPool {
         if (at >= 0) this.#idle.splice(at, 1);
         this.#waiting.shift()?.();
       });
-      if (this.#isClosed) session.end();
       return session;
     } catch (err) {
       this.#waiting.shift()?.();
       throw err;
     } finally {
-      this.#opening--;
+      this.#opening.delete(session);
     }
   }
 
