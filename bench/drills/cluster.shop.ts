@@ -112,9 +112,10 @@ export class ClusterShop {
     return sent;
   }
 
-  /** One that is ready; throws where there is none. */
-  workerOf(service: ServiceName): WorkerView {
-    const worker = this.cluster.workers(service).find(({ state }) => state === "ready");
+  /** One that is ready, `share` (0 to below 1) of the way through them; throws where there is none. */
+  workerOf(service: ServiceName, share = 0): WorkerView {
+    const ready = this.cluster.workers(service).filter(({ state }) => state === "ready");
+    const worker = ready[Math.floor(share * ready.length)];
     if (!worker) throw new Error(`no worker of ${service} is ready`);
     return worker;
   }

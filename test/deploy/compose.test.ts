@@ -142,6 +142,15 @@ test("what is mounted exists, and Prometheus and Traefik know the nodes by their
   expect(servers.map(({ url }: Any) => new URL(url).hostname)).toEqual(["gateway-1", "gateway-2"]);
 });
 
+test("Prometheus wakes people for the same as on Kubernetes, and for nothing of another name", () => {
+  expect(yaml("docker/prometheus.yml").rule_files).toEqual(["alerts.yml"]);
+  expect(compose.services.prometheus.volumes).toContain(
+    "./docker/prometheus.alerts.yml:/etc/prometheus/alerts.yml:ro",
+  );
+  const { groups } = yaml("k8s/components/monitoring/alerts.yaml").spec;
+  expect(yaml("docker/prometheus.alerts.yml")).toEqual({ groups });
+});
+
 test("npm run secrets makes what is missing, keeps what is there, and lets nobody else read it", async () => {
   const { secretFiles } = await import("../../scripts/secrets/secrets.ts");
   const made = secretFiles({ POSTGRES_PASSWORD: "kept" });
