@@ -56,8 +56,11 @@ export class Pull {
       topic,
       partition: 0,
       position,
-      body: JSON.stringify(event),
       event,
+      // Wanted for dead letters alone.
+      get body() {
+        return JSON.stringify(event);
+      },
     }));
     try {
       await delivery.deliver(arrivals, {
