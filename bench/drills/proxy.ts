@@ -223,7 +223,8 @@ export const preambleOf = (from: string, { host, port }: Address): string => `${
 export const streamName = (from: string, port: number): string => `${from} > ${port}`;
 
 export function streamOf(firstBytes: Buffer): Opening | undefined {
-  const [line = "", from = "", host = "", port = ""] = /^(\S+) (\S+) (\d+)\n/.exec(firstBytes.toString("latin1")) ?? [];
+  const [line = "", from = "", host = "", port = ""] =
+    /^(\S+) (\S+) (\d+)\n/.exec(firstBytes.toString("latin1")) ?? [];
   if (!line) return undefined;
   return {
     name: streamName(from, Number(port)),
