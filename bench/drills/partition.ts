@@ -18,6 +18,8 @@ const LOAD_SHARE = 0.2;
 const WHOLE_MS = 500;
 /** Longer than it takes to give up a node or a stream that is silent, so that what comes then is seen too. */
 const BROKEN_MS = 4_000;
+/** So long that the node gives up its connection to NATS too, after six seconds, and needs a new one. */
+const LONG_CUT_MS = 7_000;
 /** After healing customers go on for so long at a time, until nothing fails. */
 const WINDOW_MS = 1_000;
 const HEALED_MS_MAX = 10_000;
@@ -136,7 +138,7 @@ async function breakAndHeal(
   const brokenAt = monotonicMs();
   site.log("cluster", `broken ${nameOf(each)}`);
   const what = breakLink(each, shop, network);
-  await site.pause(BROKEN_MS);
+  await site.pause(each.link === "node" && each.mode === "cut" ? LONG_CUT_MS : BROKEN_MS);
   network.heal();
   const healedAt = monotonicMs();
   site.log("cluster", `healed ${nameOf(each)}`);
