@@ -318,6 +318,17 @@ describe("a call to another node", () => {
     await Promise.allSettled(stuck);
   });
 
+  it("leaves a stream that has all the calls its node reads at once: none is taken for lost because echoes wait", async () => {
+    await streamTo("host");
+    const before = carried();
+    const calls = Array.from({ length: 1_005 }, () => call("once", {}, { timeout: 3_000 }));
+    expect(carried() - before).toBe(999);
+    const types = (await Promise.allSettled(calls)).map(
+      (each) => (each as PromiseRejectedResult).reason.type,
+    );
+    expect(new Set(types)).toEqual(new Set(["REQUEST_TIMEOUT"]));
+  });
+
   it("that does not fit a frame goes over NATS, which carries it in parts", async () => {
     await streamTo("host");
     await expect(call("bytes", { text: "x".repeat(900_000) })).resolves.toBe(900_000);
