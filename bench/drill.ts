@@ -9,6 +9,9 @@
 import { parseArgs } from "node:util";
 import { describe } from "../scripts/describe.ts";
 import type { Drill, DrillOptions, Figures, OptionName } from "./drills/drill.ts";
+import { duplicates } from "./drills/duplicates.ts";
+import { eventsChaos } from "./drills/events-chaos.ts";
+import { eventsDown } from "./drills/events-down.ts";
 import { firstOrder } from "./drills/first-order.ts";
 import { killNode } from "./drills/kill-node.ts";
 import { killReplay } from "./drills/kill-replay.ts";
@@ -36,12 +39,16 @@ const DRILLS: readonly Drill[] = [
   overload,
   partition,
   natsOutage,
+  eventsChaos,
+  duplicates,
+  eventsDown,
 ];
 
 const OPTIONS: Record<OptionName, string> = {
   times: "N          rounds, or kills",
   seconds: "N        how long to measure with, and again without, what disturbs",
   seed: "N           of everything random; printed, to repeat a run",
+  orders: "N         orders that are confirmed, at least",
   invoices: "N       invoices of one generated order book",
   file: "CSV         an order book to use instead, in the format of npm run replay",
   concurrency: "N    requests of the replay at once",
@@ -125,6 +132,7 @@ function parse() {
         times: { type: "string" },
         seconds: { type: "string" },
         seed: { type: "string" },
+        orders: { type: "string" },
         invoices: { type: "string" },
         file: { type: "string" },
         concurrency: { type: "string" },

@@ -4,6 +4,7 @@
  */
 import { hostname } from "node:os";
 import path from "node:path";
+import { foreignOf, mailboxOf, rateLimitOf, tlsOf } from "./parts.ts";
 
 export const SERVICES = [
   "api",
@@ -23,9 +24,9 @@ const CALLS: Readonly<Record<ServiceName, readonly ServiceName[]>> = {
   auth: ["user"],
   user: ["auth"],
   product: ["transaction-manager"],
-  order: ["product", "payment", "transaction-manager", "notification"],
+  order: ["product", "payment", "transaction-manager"],
   payment: ["transaction-manager"],
-  notification: [],
+  notification: ["user", "order"],
   "transaction-manager": ["order", "product", "payment"],
 };
 
@@ -103,6 +104,10 @@ export interface Config {
   readonly databaseUrls: Readonly<Partial<Record<DatabaseName, string>>>;
   /** Connections per service and node. */
   readonly databasePoolMax: number;
+  /** `smtp://[user:password@]host[:port]` or `smtps://`, or undefined: mail is written to files under dataDir. */
+  readonly smtpUrl: string | undefined;
+  /** Whom mail is from. */
+  readonly mailFrom: { readonly name: string; readonly address: string };
   readonly adminEmail: string;
   readonly adminPassword: string | undefined;
   readonly bcryptCost: number;
@@ -123,6 +128,13 @@ export interface Config {
   readonly rateLimit: { readonly requests: number; readonly seconds: number } | undefined;
   /** How long decisions and final votes are kept, in hours; fractions are allowed. Never a matter of safety. */
   readonly decisionRetentionHours: number;
+  /** `host:port` of Kafka's brokers; none: events are read from the outboxes in PostgreSQL. */
+  readonly kafkaBrokers: readonly string[];
+  /** Of topics that are made at the start. */
+  readonly kafkaPartitions: number;
+  readonly kafkaReplication: number;
+  /** How long published events are kept, and the ids of those that were taken. */
+  readonly eventRetentionDays: number;
   /** `nats://host:port`, several separated by commas, or undefined for a shop of one process. */
   readonly transporter: string | undefined;
   /** Where services that stand on their own are reached. */
@@ -190,6 +202,16 @@ export function loadConfig(env: Environment): Config {
     return urls.join(",");
   };
 
+  const smtpUrl = (name: string): string | undefined => {
+    const value = text(name);
+    const url = value === undefined ? undefined : URL.parse(value);
+    const isSmtp = url && /^smtps?:$/.test(url.protocol) && url.hostname !== "" && /^\/?$/.test(url.pathname);
+    // Not repeated: it may hold a password.
+    if (value !== undefined && !(isSmtp && url.search === ""))
+      faults.push(`${name}: expected smtp://user:password@host:port or smtps://..., got something else`);
+    return value;
+  };
+
   const httpUrl = (name: string): string | undefined => {
     const value = text(name);
     const url = value === undefined ? undefined : URL.parse(value);
@@ -235,7 +257,7 @@ export function loadConfig(env: Environment): Config {
   const participantToken = text("PARTICIPANT_TOKEN");
   if (participantToken !== undefined && !/^[\x21-\x7e]{16,}$/.test(participantToken))
     faults.push("PARTICIPANT_TOKEN: expected at least 16 visible ASCII characters");
-  const foreignParticipants = foreignOf(list("FOREIGN_PARTICIPANTS"), faults);
+  const foreignParticipants = foreignOf(list("FOREIGN_PARTICIPANTS"), SERVICES, faults);
   if (Object.keys(foreignParticipants).length > 0 && participantToken === undefined)
     faults.push("FOREIGN_PARTICIPANTS needs PARTICIPANT_TOKEN, which both sides show each other");
   const balancer = text("BALANCER") ?? "round-robin";
@@ -247,6 +269,10 @@ export function loadConfig(env: Environment): Config {
   // The value may hold a password, so it is not repeated.
   if (cacher !== undefined && cacher !== "memory" && !isRedis)
     faults.push("CACHER: expected memory or redis://host:port, got something else");
+
+  const kafkaBrokers = list("KAFKA_BROKERS");
+  for (const broker of kafkaBrokers)
+    if (!/^[^/@\s:]+:\d{1,5}$/.test(broker)) faults.push(`KAFKA_BROKERS has ${broker}: expected host:port`);
 
   const rateLimit = rateLimitOf(text("RATE_LIMIT"), faults);
 
@@ -284,6 +310,8 @@ export function loadConfig(env: Environment): Config {
       ),
     ),
     databasePoolMax: integer("DATABASE_POOL_MAX", 8, 2, 100),
+    smtpUrl: smtpUrl("SMTP_URL"),
+    mailFrom: mailboxOf(text("MAIL_FROM") ?? "Concord <shop@example.com>", faults),
     adminEmail,
     adminPassword,
     bcryptCost: integer("BCRYPT_COST", 10, 4, 15),
@@ -298,6 +326,12 @@ export function loadConfig(env: Environment): Config {
     // A day, so that operators find yesterday's decisions, and longer than any message or paused process is likely to be
     // late: what comes later still is refused all the same. At most ten years.
     decisionRetentionHours: hours("DECISION_RETENTION_HOURS", 24, 87_600),
+    kafkaBrokers: Object.freeze(kafkaBrokers),
+    // Three consumers of one kind at once; more can be added to a topic later, and then a key may change its partition.
+    kafkaPartitions: integer("KAFKA_PARTITIONS", 3, 1, 1_000),
+    kafkaReplication: integer("KAFKA_REPLICATION", 1, 1, 10),
+    // A week, so that a consumer that was away over the holidays misses nothing.
+    eventRetentionDays: integer("EVENT_RETENTION_DAYS", 7, 1, 3_650),
     transporter,
     serviceUrls: Object.freeze(serviceUrls),
     serviceSecret,
@@ -316,16 +350,6 @@ export function loadConfig(env: Environment): Config {
   return Object.freeze(config);
 }
 
-/** `100/60`: a hundred requests in a minute. */
-function rateLimitOf(value: string | undefined, faults: string[]): Config["rateLimit"] {
-  if (value === undefined) return undefined;
-  const [, requests, seconds] = /^([1-9]\d{0,6})\/([1-9]\d{0,4})$/.exec(value) ?? [];
-  if (requests !== undefined && seconds !== undefined)
-    return Object.freeze({ requests: Number(requests), seconds: Number(seconds) });
-  faults.push(`RATE_LIMIT=${value}: expected requests/seconds, such as 100/60`);
-  return undefined;
-}
-
 /** All where nothing is said, but for those that are elsewhere. A node that would host nothing, or not what was meant, must not start. */
 function servicesOf(
   said: string | undefined,
@@ -339,32 +363,6 @@ function servicesOf(
     faults.push(`SERVICES names ${unknown.join(", ")}: expected names among ${SERVICES.join(", ")}`);
   if (names.length === 0) faults.push(`SERVICES=${said} names no service: this node would host nothing`);
   return SERVICES.filter((name) => names.includes(name));
-}
-
-function tlsOf(
-  cert: string | undefined,
-  key: string | undefined,
-  ca: string | undefined,
-  faults: string[],
-): Config["grpcTls"] {
-  if (cert !== undefined && key !== undefined) return Object.freeze({ cert, key, ca });
-  if (cert !== undefined || key !== undefined || ca !== undefined)
-    faults.push("GRPC_TLS_CERT, GRPC_TLS_KEY: both are needed for TLS, and GRPC_TLS_CA only with them");
-  return undefined;
-}
-
-/** `voucher=grpc://host:port`, each name once and none of ours. */
-function foreignOf(items: readonly string[], faults: string[]): Record<string, string> {
-  const found: Record<string, string> = {};
-  for (const item of items) {
-    const [, name, address] = /^([a-z][a-z0-9-]{0,62})=grpc:\/\/([^/\s]+:\d{1,5})$/.exec(item) ?? [];
-    if (name === undefined || address === undefined)
-      faults.push(`FOREIGN_PARTICIPANTS has ${item}: expected name=grpc://host:port`);
-    else if (name in found || (SERVICES as readonly string[]).includes(name))
-      faults.push(`FOREIGN_PARTICIPANTS has ${item}: the name ${name} is taken`);
-    else found[name] = address;
-  }
-  return found;
 }
 
 /** `transaction-manager` is TRANSACTION_MANAGER in a variable's name. */

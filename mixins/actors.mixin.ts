@@ -40,6 +40,8 @@ export const actorsMixin: Partial<ServiceSchema> = {
   },
 
   created() {
+    // Several mixins of a service may bring this one.
+    if (this.supervisor) return;
     this.supervisor = new Supervisor(this.logger);
     measure(this, () => this.supervisor.states().flatMap(readingsOf));
   },

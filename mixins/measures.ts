@@ -44,6 +44,25 @@ export const METRICS = {
     "Events that nobody has been told of yet, 10,000 meaning that or more",
   ],
   shop_outbox_oldest_seconds: ["gauge", "Age of the oldest of them, 0 where there is none"],
+  shop_consumer_lag_events: [
+    "gauge",
+    "Events that were published and have not had their effect at a consumer, by topic, 10,000 meaning that or more",
+  ],
+  shop_consumer_lag_seconds: ["gauge", "Age of the oldest of them, 0 where there is none"],
+  shop_catalogue_delay_seconds: [
+    "gauge",
+    "Longest time since the last scrape from the beginning of an edit until a replica had forgotten what it remembered",
+  ],
+  shop_dead_letters: ["gauge", "Events that could not be taken and wait for an operator"],
+  shop_dead_letters_total: ["counter", "Events that became dead letters at this node, by topic"],
+  shop_mails_total: ["counter", "Mails that this node was done with, by outcome (sent, failed)"],
+  shop_mail_repeats_total: [
+    "counter",
+    "Mails sent again because whoever had them was killed, or lost the answer; some arrived twice",
+  ],
+  shop_mails_pending: ["gauge", "Mails that wait to be sent, 10,000 meaning that or more"],
+  shop_mail_oldest_seconds: ["gauge", "For how long the oldest of them does, 0 where there is none"],
+  shop_mails_failed: ["gauge", "Mails that could not be sent for good, 10,000 meaning that or more"],
   shop_pool_connections: ["gauge", "Database connections, by state"],
   shop_pool_waiting_queries: ["gauge", "Queries that wait for a database connection"],
   shop_breaker_open: [

@@ -16,7 +16,7 @@ type Call = (ctx: Context) => Promise<unknown>;
 const KEPT_MS = 60_000;
 const KEPT_MAX = 20_000;
 /** The option that keeps a batch, and what it calls, out of the traces. */
-const UNTRACED = { parentSpan: { id: "", traceID: "untraced", sampled: false } };
+export const UNTRACED = { parentSpan: { id: "", traceID: "untraced", sampled: false } };
 
 const tracesByBroker = new WeakMap<ServiceBroker, Traces>();
 
@@ -136,6 +136,12 @@ async function finishing<Result>(
   } finally {
     for (const [, span] of spans) span.finish();
   }
+}
+
+/** Where the call is in its trace, for a row; null where it is in none. */
+export function traceparentOf(ctx: Context): string | null {
+  const { span } = ctx as { span?: Span | null };
+  return span?.sampled ? formatTraceparent(contextOf(span)) : null;
 }
 
 /** Installed only where spans are exported. */

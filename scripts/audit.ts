@@ -4,7 +4,6 @@
  */
 import { readFile } from "node:fs/promises";
 import { parseArgs } from "node:util";
-import { audit } from "./audit/audit.ts";
 import { auditJson, auditTable } from "./audit/report.ts";
 import { describe } from "./describe.ts";
 
@@ -25,11 +24,12 @@ async function main(): Promise<0 | 1> {
   // Not static: a faulty configuration throws when it is read, and must end in exit code 2.
   const { config } = await import("../config/index.ts");
   const { attach } = await import("./attach.ts");
+  const { auditAsConfigured } = await import("./audit/settled.ts");
   // Before the snapshots: a running client goes on writing to it.
   const ids = acknowledged === undefined ? undefined : acknowledgedIds(await readFile(acknowledged, "utf8"));
   const { urls, release } = await attach(config, (line) => console.error(line));
   try {
-    const report = await audit(urls, ids && { acknowledged: ids });
+    const report = await auditAsConfigured(config, urls, ids && { acknowledged: ids });
     console.log(json ? auditJson(report) : auditTable(report));
     return report.ok ? 0 : 1;
   } finally {

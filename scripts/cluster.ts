@@ -1,7 +1,8 @@
 /**
  * `npm run cluster`: the shop as a worker cluster on this machine, until Ctrl-C drains it. `-- --scale product=2,order=2`
- * says how many processes each service gets, `-- status [--json]` shows the one that runs, `-- restart [SERVICE ...]`
- * restarts it without an interruption. The cluster itself is cluster/cluster.ts; this is its command line.
+ * says how many processes each service gets, `-- --kafka` has events go over a Kafka; `-- status [--json]` shows the one
+ * that runs, `-- restart [SERVICE ...]` restarts it without an interruption. The cluster itself is cluster/cluster.ts;
+ * this is its command line.
  */
 import { constants } from "node:os";
 import { parseArgs } from "node:util";
@@ -12,7 +13,8 @@ import { describe } from "./describe.ts";
 // npm passes a terminal's Ctrl-C on to us, which the terminal has sent already.
 const ECHO_MS = 1_000;
 
-const USAGE = "usage: npm run cluster [-- --scale SERVICE=N,... | status [--json] | restart [SERVICE ...]]";
+const USAGE =
+  "usage: npm run cluster [-- [--scale SERVICE=N,...] [--kafka] | status [--json] | restart [SERVICE ...]]";
 
 let cluster: Cluster | undefined;
 let closeControl: (() => Promise<void>) | undefined;
@@ -29,7 +31,7 @@ try {
 async function main(): Promise<void> {
   const { values, positionals } = parseArgs({
     allowPositionals: true,
-    options: { scale: { type: "string" }, json: { type: "boolean" } },
+    options: { scale: { type: "string" }, kafka: { type: "boolean" }, json: { type: "boolean" } },
   });
   const [command, ...services] = positionals;
   // Not static: a faulty configuration throws when it is read.
@@ -47,21 +49,21 @@ async function main(): Promise<void> {
   } else if (command === undefined) {
     process.on("SIGINT", onSignal);
     process.on("SIGTERM", onSignal);
-    starting = run(values.scale ?? "");
+    starting = run(values.scale ?? "", values.kafka ?? false);
     await starting;
   } else {
     throw new Error(`there is no command ${command}; ${USAGE}`);
   }
 }
 
-async function run(scale: string): Promise<void> {
+async function run(scale: string, kafka: boolean): Promise<void> {
   const { config } = await import("../config/index.ts");
   const { startCluster } = await import("./cluster/cluster.ts");
   const { refuseSecondCluster, serveControl } = await import("./cluster/control.ts");
   const { parseScale } = await import("./cluster/plan.ts");
   refuseSecondCluster(config.dataDir);
   const print = (line: string): void => console.log(line);
-  cluster = await startCluster({ scale: parseScale(scale), say: print, print });
+  cluster = await startCluster({ scale: parseScale(scale), kafka, say: print, print });
   if (stopping) return;
   closeControl = await serveControl(cluster);
   const { email, password, isNew } = cluster.administrator;

@@ -13,7 +13,7 @@ import type {
 import type { Statement } from "../mixins/database.mixin.ts";
 import type { OrderRequest } from "../services/order/order.ts";
 import type { Change, Rows } from "./database.ts";
-import type { OrderVote } from "./databases/order.ts";
+import type { OrderVote, Told } from "./databases/order.ts";
 import type { PaymentVote } from "./databases/payment.ts";
 import type { Decision } from "./databases/register.ts";
 import type { VoteColumns } from "./databases/seal.ts";
@@ -210,9 +210,15 @@ export class Checker {
       this.#accuse(moneyFaults(this.#shop, txId, final.has("committed")));
     }
     const { order } = this.#shop.databases;
-    const confirmed = order.rows<OrderVote>("orders").filter(({ state }) => state === "committed");
-    if (order.rows("outbox").length !== confirmed.length)
-      this.#world.violate(`${order.rows("outbox").length} events for ${confirmed.length} confirmed orders`);
+    const orders = order.rows<OrderVote>("orders");
+    const confirmed = orders.filter(({ state }) => state === "committed");
+    const rejected = orders.filter((row) => row.state === "aborted" && row.answered_pending);
+    for (const [what, due] of Object.entries({ confirmed, rejected })) {
+      const events = order.rows<Told>("outbox").filter(({ type }) => type === `order.${what}`);
+      const told = new Set(events.map(({ tx_id }) => tx_id));
+      if (events.length !== due.length || due.some(({ tx_id }) => !told.has(tx_id)))
+        this.#world.violate(`${events.length} events for ${due.length} ${what} orders`);
+    }
     for (const [key, txId] of this.#confirmed)
       if (!confirmed.some(({ tx_id }) => tx_id === txId))
         this.#world.violate(`201 for ${key}, but no order ${txId}`);

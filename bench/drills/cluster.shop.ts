@@ -2,7 +2,6 @@
  * A cluster of the drill's own: two replicas of every service over a NATS server and a PostgreSQL that are its own too,
  * and customers from a program of their own (generator.ts). All of it ends with the site.
  */
-import type { ChildProcess } from "node:child_process";
 import pg from "pg";
 import { databaseName } from "../../config/database.ts";
 import { DATABASES, type DatabaseName, SERVICES, type ServiceName } from "../../config/index.ts";
@@ -12,16 +11,13 @@ import { type Cluster, startCluster, type WorkerView } from "../../scripts/clust
 import { ensurePostgres } from "../../scripts/postgres.ts";
 import { startNats } from "../../scripts/servers/nats.ts";
 import type { Server } from "../../scripts/servers/server.ts";
+import { type BeginOptions, Crowd, type Sent } from "./crowd.ts";
 import { ADMIN } from "./shop.ts";
-import { cleanEnvironment, hasEnded, type Site } from "./site.ts";
-import type { Answer, Command, Request } from "./traffic.ts";
+import { cleanEnvironment, type Site } from "./site.ts";
 
 const REPLICAS = 2;
 /** Order nodes host a transaction manager each. */
 export const PARTS = SERVICES.filter((name) => name !== "transaction-manager");
-/** Closed loops, to find the peak with: the best of them counts. Batches make more clients cheaper, up to a point. */
-const RAMP = [32, 64, 128, 192];
-const RAMP_SECONDS = 4;
 
 /** Where the cluster finds its servers; a drill may put something between. */
 export interface Links {
@@ -29,18 +25,13 @@ export interface Links {
   nats: URL;
 }
 
-export interface OpenOptions {
-  /** What is put between: the variables that lead there. */
-  via?: (links: Links) => Promise<Record<string, string>>;
-}
+export type Replicas = Readonly<Partial<Record<ServiceName, number>>>;
 
-export interface Sent {
-  requests: Request[];
-  /** Of orders that were answered 201. */
-  orderIds: string[];
-  /** Of one core. */
-  generatorCpu: number;
-  perSecond: number;
+export interface OpenOptions {
+  /** What is put between, or beside: the variables that lead there. */
+  via?: (links: Links) => Promise<Record<string, string>>;
+  /** Where two are not wanted. */
+  replicas?: Replicas;
 }
 
 export class ClusterShop {
@@ -48,20 +39,28 @@ export class ClusterShop {
   nats: Server;
   readonly #site: Site;
   readonly #postgres: URL;
-  #generator: ChildProcess | undefined;
+  readonly #replicas: Replicas;
+  readonly #crowd: Crowd;
   readonly #orderIds: string[] = [];
 
-  private constructor(site: Site, cluster: Cluster, nats: Server, postgres: URL) {
+  private constructor(
+    site: Site,
+    parts: { cluster: Cluster; nats: Server; postgres: URL; replicas: Replicas; crowd: Crowd },
+  ) {
+    const { cluster, nats, postgres, replicas, crowd } = parts;
     this.#site = site;
     this.cluster = cluster;
     this.nats = nats;
     this.#postgres = postgres;
+    this.#replicas = replicas;
+    this.#crowd = crowd;
   }
 
-  static async open(site: Site, { via }: OpenOptions = {}): Promise<ClusterShop> {
+  static async open(site: Site, { via, replicas: few = {} }: OpenOptions = {}): Promise<ClusterShop> {
+    const replicas = { ...Object.fromEntries(PARTS.map((name) => [name, REPLICAS])), ...few };
     const dataDir = site.dataDir("data");
     const log = (line: string) => site.log("cluster", line);
-    site.say(`starting ${REPLICAS} workers of each of ${PARTS.join(", ")}, data in ${dataDir}`);
+    site.say(`starting ${PARTS.map((name) => `${replicas[name]} ${name}`).join(", ")}, data in ${dataDir}`);
     const nats = await startNats({ log });
     let shop: ClusterShop | undefined;
     site.onClose(() => (shop?.nats ?? nats).stop());
@@ -83,48 +82,40 @@ export class ClusterShop {
         ADMIN_PASSWORD: ADMIN.password,
         ...(await via?.(links)),
       },
-      scale: Object.fromEntries(PARTS.map((name) => [name, REPLICAS])),
+      scale: replicas,
       say: (line) => site.say(line),
       print: log,
     });
     // An interruption in the middle of the start is followed by a whole stop.
     site.onClose(async () => (await starting.catch(() => undefined))?.stop());
     const cluster = await starting;
-    shop = new ClusterShop(site, cluster, nats, links.postgres);
-    await shop.#startGenerator();
+    const crowd = await Crowd.gather(site, cluster.url);
+    shop = new ClusterShop(site, { cluster, nats, postgres: links.postgres, replicas, crowd });
     return shop;
   }
 
   /** Requests that are answered per second, at the best of a few numbers of clients at once. */
-  async peak(): Promise<number> {
-    const best = { clients: 0, perSecond: 0 };
-    for (const clients of [RAMP[0] as number, ...RAMP]) {
-      // The first one warms up.
-      const measured = await this.#ask({ kind: "closed", clients, seconds: RAMP_SECONDS }, "measured");
-      if (measured.perSecond > best.perSecond)
-        Object.assign(best, { clients, perSecond: measured.perSecond });
-    }
-    this.#site.say(`peak: ${best.perSecond} requests per second of ${best.clients} clients`);
-    return best.perSecond;
+  peak(): Promise<number> {
+    return this.#crowd.peak();
   }
 
   /** Requests at a constant rate until `end`. */
-  begin(perSecond: number, { repeats = true, stubPerSecond = 0 } = {}): void {
-    this.#tell({ kind: "open", perSecond, repeats, stubPerSecond });
+  begin(perSecond: number, options?: BeginOptions): void {
+    this.#crowd.begin(perSecond, options);
   }
 
   /** Resolves when the last request has its final answer. */
   async end(): Promise<Sent> {
-    const { requests, orderIds, cpuShare, seconds } = await this.#ask({ kind: "end" }, "sent");
+    const sent = await this.#crowd.end();
     // One at a time: there may be more than a call takes arguments.
-    for (const id of orderIds) this.#orderIds.push(id);
-    const perSecond = Math.round((requests.length / seconds) * 10) / 10;
-    return { requests, orderIds, generatorCpu: cpuShare, perSecond };
+    for (const id of sent.orderIds) this.#orderIds.push(id);
+    return sent;
   }
 
-  /** One that is ready; throws where there is none. */
-  workerOf(service: ServiceName): WorkerView {
-    const worker = this.cluster.workers(service).find(({ state }) => state === "ready");
+  /** One that is ready, `share` (0 to below 1) of the way through them; throws where there is none. */
+  workerOf(service: ServiceName, share = 0): WorkerView {
+    const ready = this.cluster.workers(service).filter(({ state }) => state === "ready");
+    const worker = ready[Math.floor(share * ready.length)];
     if (!worker) throw new Error(`no worker of ${service} is ready`);
     return worker;
   }
@@ -133,11 +124,13 @@ export class ClusterShop {
   async untilWhole(msMax: number): Promise<void> {
     const missing = () =>
       PARTS.filter(
-        (name) => this.cluster.workers(name).filter(({ state }) => state === "ready").length < REPLICAS,
+        (name) =>
+          this.cluster.workers(name).filter(({ state }) => state === "ready").length <
+          (this.#replicas[name] ?? 0),
       );
     for (const givesUpAt = performance.now() + msMax; missing().length > 0; ) {
       if (performance.now() > givesUpAt)
-        throw new Error(`${missing().join(", ")}: not ${REPLICAS} ready workers after ${msMax / 1_000} s`);
+        throw new Error(`${missing().join(", ")}: too few ready workers after ${msMax / 1_000} s`);
       await this.#site.pause(50);
     }
   }
@@ -149,66 +142,31 @@ export class ClusterShop {
     return { ...report, doubled: await this.#countDoubled() };
   }
 
-  get acknowledged(): number {
-    return this.#orderIds.length;
-  }
-
-  async #countDoubled(): Promise<number> {
-    const client = new pg.Client({ connectionString: this.#urlOf("order") });
+  async query<Row>(name: DatabaseName, text: string, values: unknown[] = []): Promise<Row[]> {
+    const client = new pg.Client({ connectionString: this.#urlOf(name) });
     await client.connect();
     try {
-      const { rows } = await client.query(
-        `select count(*)::int as doubled from (
-           select 1 from orders where state = 'committed' group by user_id, idempotency_key having count(*) > 1
-         ) keys`,
-      );
-      return (rows[0] as { doubled: number }).doubled;
+      return (await client.query(text, values)).rows as Row[];
     } finally {
       await client.end();
     }
   }
 
+  get acknowledged(): number {
+    return this.#orderIds.length;
+  }
+
+  async #countDoubled(): Promise<number> {
+    const [row] = await this.query<{ doubled: number }>(
+      "order",
+      `select count(*)::int as doubled from (
+         select 1 from orders where state = 'committed' group by user_id, idempotency_key having count(*) > 1
+       ) keys`,
+    );
+    return row?.doubled ?? 0;
+  }
+
   #urlOf(name: DatabaseName): string {
     return Object.assign(new URL(this.#postgres.href), { pathname: `/${databaseName(name)}` }).href;
-  }
-
-  async #startGenerator(): Promise<void> {
-    const { url } = this.cluster;
-    this.#generator = this.#site.run(process.execPath, ["bench/drills/generator.ts", url], "generator", {
-      ipc: true,
-    });
-    await this.#answer("ready");
-    this.#site.say("all are ready, and so are the customers");
-  }
-
-  #tell(command: Command): void {
-    this.#generator?.send(command);
-  }
-
-  #ask<K extends Answer["kind"]>(command: Command, kind: K): Promise<Extract<Answer, { kind: K }>> {
-    const answer = this.#answer(kind);
-    this.#tell(command);
-    return answer;
-  }
-
-  #answer<K extends Answer["kind"]>(kind: K): Promise<Extract<Answer, { kind: K }>> {
-    const generator = this.#generator as ChildProcess;
-    return new Promise((resolve, reject) => {
-      const settle = (done: () => void) => {
-        generator.off("message", hear);
-        generator.off("exit", fail);
-        done();
-      };
-      const hear = (answer: Answer) => {
-        if (answer.kind === kind) settle(() => resolve(answer as Extract<Answer, { kind: K }>));
-        else if (answer.kind === "failed")
-          settle(() => reject(new Error(`the generator: ${answer.message}`)));
-      };
-      const fail = () =>
-        settle(() => reject(new Error(`the generator has ended: ${this.#site.tailOf("generator")}`)));
-      generator.on("message", hear);
-      generator.on("exit", fail);
-      if (hasEnded(generator)) fail();
-    });
   }
 }

@@ -26,6 +26,8 @@ export interface Purchase {
   key?: string;
 }
 
+const PRODUCT = { name: "Drill", price: { amount: 1_999, currency: "EUR" } };
+
 export class Customers {
   static readonly PASSWORD = "a customer of the drills";
   readonly #client: ShopClient;
@@ -59,7 +61,7 @@ export class Customers {
     const ids: string[] = [];
     await eachOf(Array.from({ length: count }), SIGN_INS_AT_ONCE, async () => {
       const sku = `DRILL-${++this.#made}`;
-      const body = { sku, name: "Drill", price: { amount: 1_999, currency: "EUR" }, stock };
+      const body = { ...PRODUCT, sku, stock };
       const answer = await this.#client.send<{ id: string }>({
         method: "POST",
         path: "/products",
@@ -70,6 +72,15 @@ export class Customers {
       ids.push(answer.body.id);
     });
     return ids;
+  }
+
+  /** Gives it another price. False where that did not come to be, or nobody can tell. */
+  async editProduct(productId: string, amount: number): Promise<boolean> {
+    this.#admin ??= await this.#logIn(ADMIN.email, ADMIN.password);
+    const body = { ...PRODUCT, sku: `EDITED-${productId}`, price: { amount, currency: "EUR" }, stock: 1 };
+    const request = { method: "PUT", path: `/products/${productId}`, body, token: this.#admin } as const;
+    const answer = await this.#client.once(request).catch(() => undefined);
+    return answer?.status === 200;
   }
 
   /** One request, whatever comes of it. Rejects where no whole answer came. */

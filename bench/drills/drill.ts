@@ -1,12 +1,21 @@
 /** What a drill is: a promise of the shop, the way to put it to the test, and the figures that tell. */
 import type { Site } from "./site.ts";
 
-export type OptionName = "times" | "seconds" | "seed" | "invoices" | "file" | "concurrency" | "postgres";
+export type OptionName =
+  | "times"
+  | "seconds"
+  | "seed"
+  | "orders"
+  | "invoices"
+  | "file"
+  | "concurrency"
+  | "postgres";
 
 export interface DrillOptions {
   times?: number;
   seconds?: number;
   seed?: number;
+  orders?: number;
   invoices?: number;
   /** Path of a CSV. */
   file?: string;

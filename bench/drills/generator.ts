@@ -1,6 +1,6 @@
 /**
- * The customers of the drills, a program of its own so that its cost can be told from the shop's: orders (six in ten),
- * reads (three) and logins (one). Like real clients they repeat what met a lost connection, an answer that does not
+ * The customers of the drills, a program of its own so that its cost can be told from the shop's: orders (six in ten
+ * unless told), reads (three) and logins (one). Like real clients they repeat what met a lost connection, an answer that does not
  * come, or a "not yet", with the same Idempotency-Key, on a new connection, waiting as long as they are asked to; what has no final answer
  * after 5 s has failed. In an open loop requests are due at a constant rate, whatever becomes of those before.
  */
@@ -10,7 +10,7 @@ import type { AddressInfo } from "node:net";
 import { setTimeout as sleep } from "node:timers/promises";
 import { isNotYet, type ShopAnswer, ShopClient, type ShopRequest } from "../../scripts/replay/shop-client.ts";
 import { type Customer, Customers } from "./customers.ts";
-import { type Answer, type Command, type Kind, monotonicMs, type Request } from "./traffic.ts";
+import { type Answer, type Command, type Kind, type Mix, monotonicMs, type Request } from "./traffic.ts";
 
 const CUSTOMERS = 32;
 const SKUS = 200;
@@ -33,27 +33,34 @@ let emails: string[] = [];
 let products: string[] = [];
 let orderIds: string[] = [];
 
-function next(): { kind: Kind; request: ShopRequest } {
-  const dice = Math.random();
-  const customer = any(customers);
-  if (dice < 0.6) {
-    const body = { items: [{ productId: any(products), quantity: 1 }], payment: { token: "tok_ok" } };
-    const request: ShopRequest = { method: "POST", path: "/orders", token: customer.token, body };
-    return { kind: "order", request: { ...request, idempotencyKey: randomUUID() } };
+const is = (share: number): boolean => Math.random() < share;
+
+/** `wanted`: its good answer, if it is not one below 300. */
+function next(mix: Mix): { kind: Kind; request: ShopRequest; wanted?: number } {
+  if (is(mix.orders)) {
+    const declined = is(mix.declined);
+    const token = declined ? "tok_declined" : "tok_ok";
+    const body = { items: [{ productId: any(products), quantity: 1 }], payment: { token } };
+    const request: ShopRequest = { method: "POST", path: "/orders", token: any(customers).token, body };
+    return {
+      kind: "order",
+      request: { ...request, idempotencyKey: randomUUID() },
+      ...(declined && { wanted: 402 }),
+    };
   }
-  if (dice < 0.7) {
+  if (is(0.25)) {
     const body = { email: any(emails), password: Customers.PASSWORD };
     return { kind: "login", request: { method: "POST", path: "/login", body } };
   }
-  const path = dice < 0.85 ? `/products/${any(products)}` : "/products?limit=20";
+  const path = is(0.5) ? `/products/${any(products)}` : "/products?limit=20";
   return { kind: "read", request: { method: "GET", path } };
 }
 
 const nameOf = ({ status, body }: ShopAnswer<{ code?: string; status?: unknown }>): string =>
   `${status} ${body.code ?? (typeof body.status === "string" ? body.status : "")}`.trim();
 
-async function ask(client: ShopClient, repeats: boolean): Promise<Request> {
-  const { kind, request } = next();
+async function ask(client: ShopClient, repeats: boolean, mix: Mix): Promise<Request> {
+  const { kind, request, wanted } = next(mix);
   const sentAt = monotonicMs();
   const givesUpAt = sentAt + FINAL_MS_MAX;
   let outcome = "";
@@ -66,10 +73,11 @@ async function ask(client: ShopClient, repeats: boolean): Promise<Request> {
         fresh: attempts > 1,
       });
       const isFinal = !isNotYet(answer) && answer.status !== 202;
-      outcome = answer.status < 300 && isFinal ? "ok" : nameOf(answer);
+      const isGood = wanted === undefined ? answer.status < 300 && isFinal : answer.status === wanted;
+      outcome = isGood ? "ok" : nameOf(answer);
       retryAfter = answer.headers["retry-after"] !== undefined;
       asked = Number(answer.headers["retry-after"] ?? 0) * 1_000;
-      if (outcome === "ok" && kind === "order") orderIds.push(answer.body.id as string);
+      if (answer.status === 201 && kind === "order") orderIds.push(answer.body.id as string);
       if (isFinal || !repeats)
         return { kind, sentAt, tookMs: monotonicMs() - sentAt, outcome, attempts, retryAfter };
     } catch (err) {
@@ -87,13 +95,13 @@ async function ask(client: ShopClient, repeats: boolean): Promise<Request> {
 const judged = (request: Request): Request =>
   request.tookMs > FINAL_MS_MAX && request.outcome === "ok" ? { ...request, outcome: "too late" } : request;
 
-async function closedLoop(clients: number, seconds: number): Promise<void> {
+async function closedLoop(clients: number, seconds: number, mix: Mix): Promise<void> {
   const until = monotonicMs() + seconds * 1_000;
   const failed: Record<string, number> = {};
   let ok = 0;
   const client = async () => {
     while (monotonicMs() < until) {
-      const { outcome } = judged(await ask(shop, true));
+      const { outcome } = judged(await ask(shop, true, mix));
       if (outcome !== "ok") failed[outcome] = (failed[outcome] ?? 0) + 1;
       else if (monotonicMs() <= until) ok++;
     }
@@ -104,7 +112,12 @@ async function closedLoop(clients: number, seconds: number): Promise<void> {
 
 let stop: (() => void) | undefined;
 
-async function openLoop(perSecond: number, repeats: boolean, stubPerSecond: number): Promise<void> {
+async function openLoop({
+  perSecond,
+  repeats,
+  stubPerSecond,
+  mix,
+}: Extract<Command, { kind: "open" }>): Promise<void> {
   const stub = stubPerSecond > 0 ? await startStub() : undefined;
   const requests: Request[] = [];
   orderIds = [];
@@ -120,8 +133,8 @@ async function openLoop(perSecond: number, repeats: boolean, stubPerSecond: numb
   const timer = setInterval(() => {
     const seconds = (monotonicMs() - startedAt) / 1_000;
     for (; sent < seconds * perSecond; sent++)
-      track(ask(repeats ? shop : patient, repeats).then((request) => requests.push(judged(request))));
-    for (; stub && stubbed < seconds * stubPerSecond; stubbed++) track(ask(stub.client, false));
+      track(ask(repeats ? shop : patient, repeats, mix).then((request) => requests.push(judged(request))));
+    for (; stub && stubbed < seconds * stubPerSecond; stubbed++) track(ask(stub.client, false, mix));
   }, TICK_MS);
   await new Promise<void>((resolve) => {
     stop = resolve;
@@ -157,8 +170,8 @@ async function startStub() {
 
 process.on("disconnect", () => process.exit());
 process.on("message", (command: Command) => {
-  if (command.kind === "closed") void closedLoop(command.clients, command.seconds);
-  else if (command.kind === "open") void openLoop(command.perSecond, command.repeats, command.stubPerSecond);
+  if (command.kind === "closed") void closedLoop(command.clients, command.seconds, command.mix);
+  else if (command.kind === "open") void openLoop(command);
   else stop?.();
 });
 

@@ -5,7 +5,8 @@
  */
 import { readFileSync } from "node:fs";
 import { percentile } from "../../scripts/replay/report.ts";
-import { ClusterShop, type Sent } from "./cluster.shop.ts";
+import { ClusterShop } from "./cluster.shop.ts";
+import type { Sent } from "./crowd.ts";
 import type { Drill } from "./drill.ts";
 import { auditLine } from "./shop.ts";
 import { type Request, sentBetween } from "./traffic.ts";

@@ -21,18 +21,20 @@ export class Shop {
   readonly dataDir: string;
   readonly #site: Site;
   readonly #port: number;
+  readonly #env: Record<string, string>;
   #process: ChildProcess | undefined;
 
-  private constructor(site: Site, port: number) {
+  private constructor(site: Site, port: number, env: Record<string, string>) {
     this.#site = site;
     this.#port = port;
+    this.#env = env;
     this.url = `http://127.0.0.1:${port}`;
     this.dataDir = site.dataDir("data");
   }
 
-  /** Starts a fresh one. */
-  static async open(site: Site): Promise<Shop> {
-    const shop = new Shop(site, await freePort());
+  /** Starts a fresh one. `env`: on top of what all drills want. */
+  static async open(site: Site, env: Record<string, string> = {}): Promise<Shop> {
+    const shop = new Shop(site, await freePort(), env);
     site.say(`starting a shop at ${shop.url}, data in ${shop.dataDir}`);
     site.say(`the shop is ready after ${await shop.start()} ms`);
     return shop;
@@ -51,6 +53,7 @@ export class Shop {
         BCRYPT_COST: "4", // drills wait for orders, not for password hashes
         ADMIN_EMAIL: ADMIN.email,
         ADMIN_PASSWORD: ADMIN.password,
+        ...this.#env,
       },
     });
     await untilReady(this.#site, this.url, this.#process, "shop");

@@ -180,6 +180,6 @@ export async function endPostmaster(postmaster: Postmaster): Promise<void> {
 /** Without whatever would lead a drill to somebody's own shop, or make it run like a test or below npm. */
 export function cleanEnvironment(): NodeJS.ProcessEnv {
   const ours =
-    /^(DATABASE_|ADMIN_|SERVICES$|(GRPC_)?PORT$|DATA_DIR$|NODE_ENV$|NODEID$|MAILBOX_|BATCH_MAX$|NAMESPACE$|TRANSPORTER$|METRICS_PORT$|OTEL_|TEST_|JEST_|npm_|INIT_CWD$)/;
+    /^(DATABASE_|ADMIN_|SERVICES$|(GRPC_)?PORT$|DATA_DIR$|NODE_ENV$|NODEID$|MAILBOX_|KAFKA_|EVENT_|SMTP_|MAIL_|BATCH_MAX$|NAMESPACE$|TRANSPORTER$|METRICS_PORT$|OTEL_|TEST_|JEST_|npm_|INIT_CWD$)/;
   return Object.fromEntries(Object.entries(process.env).filter(([name]) => !ours.test(name)));
 }

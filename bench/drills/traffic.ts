@@ -15,10 +15,18 @@ export interface Request {
   retryAfter?: boolean;
 }
 
+/** What customers do: the share of orders (the rest are reads and logins, three to one), and of these what the bank declines. */
+export interface Mix {
+  orders: number;
+  declined: number;
+}
+
+export const USUAL: Mix = { orders: 0.6, declined: 0 };
+
 export type Command =
-  | { kind: "closed"; clients: number; seconds: number }
+  | { kind: "closed"; clients: number; seconds: number; mix: Mix }
   /** `repeats`: whether clients repeat what they may. `stubPerSecond`: requests beside, to a server that refuses all. */
-  | { kind: "open"; perSecond: number; repeats: boolean; stubPerSecond: number }
+  | { kind: "open"; perSecond: number; repeats: boolean; stubPerSecond: number; mix: Mix }
   | { kind: "end" };
 
 export type Answer =

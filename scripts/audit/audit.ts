@@ -26,6 +26,8 @@ export type DatabaseUrls = Readonly<Partial<Record<DatabaseName, string>>>;
 export interface AuditOptions {
   /** Ids of orders whose 201 somebody received: each must be there and confirmed. */
   acknowledged?: Iterable<string>;
+  /** Every event that was published before this call has been passed by its consumers: where there is Kafka, only it can tell. */
+  eventsSettled?: boolean;
   /** How long to wait for what is unfinished, in milliseconds; 5 s by default, the longest a checkout may take. */
   settleMs?: number;
 }
@@ -43,9 +45,10 @@ const PAUSE_MS = 250;
 /** `urls` needs order, product, payment, transaction-manager and notification. Throws where one cannot be read. */
 export async function audit(urls: DatabaseUrls, options: AuditOptions = {}): Promise<AuditReport> {
   const startedAt = performance.now();
-  const first = await firstLook(urls, new Set(options.acknowledged));
+  const settled = options.eventsSettled ?? false;
+  const first = await firstLook(urls, new Set(options.acknowledged), settled);
   const doubtful = unfinishedIn(first.seen).filter(([, judgement]) => ageOf(judgement) > PASSING_MS_MAX);
-  const last = await lookAgain(urls, first.seen, options.settleMs ?? SETTLE_MS);
+  const last = await lookAgain(urls, first.seen, options.settleMs ?? SETTLE_MS, settled);
 
   const doubts = new Map([...doubtful, ...unfinishedIn(last)]);
   const overdue = [...doubts]
@@ -125,7 +128,7 @@ function countOf(kinds: readonly string[]): Record<string, number> {
 
 const ageOf = ({ unfinished }: Judgement): number => Math.max(...unfinished.map(({ ageMs }) => ageMs));
 
-async function firstLook(urls: DatabaseUrls, acknowledged: Set<string>) {
+async function firstLook(urls: DatabaseUrls, acknowledged: Set<string>, settled: boolean) {
   return withSnapshots(urls, DATABASES, async (snapshots) => {
     const { seen, ...collect } = collector(none(), await readWatermark(snapshots["transaction-manager"]));
     const checked = { transactions: 0, confirmed: 0, events: 0 };
@@ -140,17 +143,26 @@ async function firstLook(urls: DatabaseUrls, acknowledged: Set<string>) {
       } else if (state && missing.has(txId)) missing.set(txId, `it is ${state}`);
       collect.transaction(txId, records);
     });
-    await readEvents(snapshots, (eventId, fault) => {
-      checked.events++;
-      collect.event(eventId, fault);
-    });
+    await readEvents(
+      snapshots,
+      (eventId, fault) => {
+        checked.events++;
+        collect.event(eventId, fault);
+      },
+      { settled },
+    );
     const lost = [...missing].map(([id, why]) => `order ${id} was acknowledged with 201, and ${why}`);
     return { seen, checked, lost, stock: await auditStock(snapshots.product) };
   });
 }
 
 /** Reads suspects again until every fault was seen LOOKS_MIN times in a row, and nothing unfinished is waited for. */
-async function lookAgain(urls: DatabaseUrls, first: Suspicions, settleMs: number): Promise<Suspicions> {
+async function lookAgain(
+  urls: DatabaseUrls,
+  first: Suspicions,
+  settleMs: number,
+  settled: boolean,
+): Promise<Suspicions> {
   const givesUpAt = performance.now() + settleMs;
   let last = first;
   for (;;) {
@@ -158,15 +170,15 @@ async function lookAgain(urls: DatabaseUrls, first: Suspicions, settleMs: number
     const faulty = [...last.suspects.values(), ...last.events.values()];
     if (!waiting && faulty.every(({ looks }) => looks === 0 || looks >= LOOKS_MIN)) return last;
     await sleep(PAUSE_MS);
-    last = await lookOnce(urls, last);
+    last = await lookOnce(urls, last, settled);
   }
 }
 
-function lookOnce(urls: DatabaseUrls, before: Suspicions): Promise<Suspicions> {
+function lookOnce(urls: DatabaseUrls, before: Suspicions, settled: boolean): Promise<Suspicions> {
   return withSnapshots(urls, DATABASES, async (snapshots) => {
     const { seen, ...collect } = collector(before, await readWatermark(snapshots["transaction-manager"]));
     await readTransactions(snapshots, collect.transaction, [...before.suspects.keys()]);
-    await readEvents(snapshots, collect.event, [...before.events.keys()]);
+    await readEvents(snapshots, collect.event, { ids: [...before.events.keys()], settled });
     return seen;
   });
 }

@@ -21,6 +21,11 @@ export interface OrderRecord {
   digest: string | null;
   /** Rows in the outbox that say the order is confirmed. */
   events: number;
+  /** Those that say it is rejected. */
+  rejections: number;
+  answered_pending: boolean | null;
+  /** It is so old that its events may have been deleted. */
+  events_pruned: boolean | null;
   /** Since the vote; null where the order has no time of its own. */
   age_ms: number | null;
 }
@@ -86,7 +91,8 @@ const chosen: Choice = (column) => `where ${column} = any($1::uuid[])`;
 
 const orders = (choice: Choice): string => `
   select coalesce(o.id, e.key) as id, o.state, o.user_id, o.total::text, o.currency, l.line_count, l.line_total, l.digest,
-    coalesce(e.events, 0) as events, ${ageOf("case when o.created_at is not null then o.voted_at end")}
+    coalesce(e.events, 0) as events, coalesce(e.rejections, 0) as rejections, o.answered_pending,
+    o.voted_at < (select pruned_before from relay) as events_pruned, ${ageOf("case when o.created_at is not null then o.voted_at end")}
   from (select * from orders ${choice("id")}) as o
   left join lateral (
     select count(*)::int as line_count, sum(line.quantity * line."unitPrice")::text as line_total,
@@ -95,8 +101,9 @@ const orders = (choice: Choice): string => `
       as line ("productId" uuid, quantity bigint, "unitPrice" bigint)
   ) as l on o.state = 'committed'
   full join (
-    select key, count(*)::int as events from (select key, type from outbox ${choice("key")}) as told
-    where type = 'order.confirmed' group by key
+    select key, count(*) filter (where type = 'order.confirmed')::int as events,
+      count(*) filter (where type = 'order.rejected')::int as rejections
+    from (select key, type from outbox ${choice("key")}) as told group by key
   ) as e on e.key = o.id
   order by 1`;
 

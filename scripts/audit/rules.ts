@@ -145,8 +145,12 @@ function completeness({ order }: TransactionRecords, fault: Report): void {
 function event({ order }: TransactionRecords, fault: Report): void {
   if (!order) return;
   const expected = order.state === "committed" ? 1 : 0;
-  if (order.events !== expected)
+  if (order.events !== expected && !(order.events === 0 && order.events_pruned))
     fault(`it is ${order.state ?? "not there"} and has ${order.events} events instead of ${expected}`);
+  // One that was aborted before its client was answered is no rejection to anybody.
+  const rejectable = order.state === "aborted" && order.answered_pending ? 1 : 0;
+  if (order.rejections > rejectable)
+    fault(`it is ${order.state ?? "not there"} and was told to be rejected ${order.rejections} times`);
 }
 
 function unfinishedOf({ order, product, payment, decision }: TransactionRecords): Unfinished[] {

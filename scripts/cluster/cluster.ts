@@ -1,8 +1,10 @@
 /**
  * A worker cluster on this machine: the shop as many processes that reach each other over NATS, with PostgreSQL and
- * NATS where none are named. Nothing is left running when `stop` has resolved, or when this process is killed, except
+ * NATS where none are named, and Kafka where it is asked for. Nothing is left running when `stop` has resolved, or when this process is killed, except
  * PostgreSQL, which the next start adopts. `npm run cluster` and the drills use it alike.
  */
+import { mkdir } from "node:fs/promises";
+import path from "node:path";
 import { databaseUrlOf } from "../../config/database.ts";
 import { type Config, DATABASES, loadConfig, type ServiceName } from "../../config/index.ts";
 import { NATS_TRANSPORTER } from "../../mixins/nats.transporter.ts";
@@ -10,6 +12,7 @@ import type { NodeStatus } from "../../services/node/api.ts";
 import { freePort } from "../ports.ts";
 import { ensurePostgres } from "../postgres.ts";
 import { seedEmptyCatalogue } from "../seed/catalogue.ts";
+import { startKafka } from "../servers/kafka.ts";
 import { startNats } from "../servers/nats.ts";
 import { createShop, type ShopBroker } from "../shop.ts";
 import { type Administrator, administratorOf, confirmAdministrator } from "./administrator.ts";
@@ -22,6 +25,8 @@ export interface ClusterOptions {
   env?: Readonly<Record<string, string | undefined>>;
   /** Processes per service; two gateways and one of each other where nothing is said. */
   scale?: Scale;
+  /** With events over a Kafka: the one that KAFKA_BROKERS names, or one of its own, which keeps its topics in DATA_DIR. */
+  kafka?: boolean;
   /** Told what happens to the cluster, a line at a time. */
   say?: (line: string) => void;
   /** Told what the workers print. */
@@ -44,6 +49,8 @@ export interface WorkerStatus extends WorkerView {
 export interface ClusterStatus {
   url: string;
   transporter: string;
+  /** Undefined where events need no Kafka. */
+  kafkaBrokers?: string | undefined;
   workers: WorkerStatus[];
   /** Parts whose workers keep crashing, with the last reason. */
   failing: { service: string; reason: string }[];
@@ -58,6 +65,7 @@ export class Cluster {
   readonly config: Config;
   readonly url: string;
   readonly transporter: string;
+  readonly kafkaBrokers: string | undefined;
   readonly administrator: Administrator;
   readonly #groups: Group[];
   readonly #broker: ShopBroker;
@@ -67,6 +75,7 @@ export class Cluster {
   constructor(parts: {
     config: Config;
     transporter: string;
+    kafkaBrokers: string | undefined;
     administrator: Administrator;
     groups: Group[];
     broker: ShopBroker;
@@ -75,6 +84,7 @@ export class Cluster {
     this.config = parts.config;
     this.url = `http://localhost:${parts.config.port}`;
     this.transporter = parts.transporter;
+    this.kafkaBrokers = parts.kafkaBrokers;
     this.administrator = parts.administrator;
     this.#groups = parts.groups;
     this.#broker = parts.broker;
@@ -109,6 +119,7 @@ export class Cluster {
     return {
       url: this.url,
       transporter: this.transporter,
+      kafkaBrokers: this.kafkaBrokers,
       workers: await Promise.all(this.workers().map(ask)),
       failing: this.#groups
         .filter(({ isFailing }) => isFailing)
@@ -142,17 +153,19 @@ export class Cluster {
 
 /** Resolves when every worker is ready. Throws, with nothing left running, where one keeps crashing. */
 export async function startCluster(options: ClusterOptions = {}): Promise<Cluster> {
-  const { env = process.env, scale = {}, say = () => undefined, print = () => undefined } = options;
+  const { env = process.env, scale = {}, kafka = false } = options;
+  const { say = () => undefined, print = () => undefined } = options;
   const steps: Undo[] = [];
   try {
-    return await start({ env, scale, say, print }, steps);
+    return await start({ env, scale, kafka, say, print }, steps);
   } catch (err) {
     await undo(steps);
     throw err;
   }
 }
 
-async function start({ env, scale, say, print }: Required<ClusterOptions>, steps: Undo[]): Promise<Cluster> {
+async function start(options: Required<ClusterOptions>, steps: Undo[]): Promise<Cluster> {
+  const { env, scale, kafka, say, print } = options;
   // Which services a worker hosts, and its name, are ours to say.
   const common = {
     ...env,
@@ -170,7 +183,8 @@ async function start({ env, scale, say, print }: Required<ClusterOptions>, steps
     steps.push(() => postgres.stop());
     say(`PostgreSQL ${postgres.version} ${postgres.adopted ? "was running" : "runs"} in ${config.dataDir}`);
   }
-  const transporter = config.transporter ?? (await startServer(say, steps));
+  const transporter = config.transporter ?? (await startTransporter(say, steps));
+  const kafkaBrokers = kafka ? await startBrokers(config.dataDir, say, steps) : env.KAFKA_BROKERS;
   const broker = await createShop({
     services: [],
     overrides: {
@@ -194,6 +208,7 @@ async function start({ env, scale, say, print }: Required<ClusterOptions>, steps
         SERVICES: services.join(","),
         NODEID: nodeID,
         TRANSPORTER: transporter,
+        KAFKA_BROKERS: kafkaBrokers,
         PORT: String(config.port),
         // The gateways share one, as they share PORT. The others tell their peers which free one they took.
         GRPC_PORT: services.includes("api") ? String(config.grpcPort) : "0",
@@ -211,7 +226,15 @@ async function start({ env, scale, say, print }: Required<ClusterOptions>, steps
   await Promise.all(groups.map((group) => group.start()));
   say(`all are ready after ${((performance.now() - startedAt) / 1000).toFixed(1)} s`);
 
-  const cluster = new Cluster({ config, transporter, administrator, groups, broker, undo: steps });
+  const cluster = new Cluster({
+    config,
+    transporter,
+    kafkaBrokers,
+    administrator,
+    groups,
+    broker,
+    undo: steps,
+  });
   await confirmAdministrator(administrator, cluster.url, isEmbedded ? config.dataDir : undefined);
   if (config.environment !== "test") {
     const added = await seedEmptyCatalogue(databaseUrlOf("product", config));
@@ -220,11 +243,21 @@ async function start({ env, scale, say, print }: Required<ClusterOptions>, steps
   return cluster;
 }
 
-async function startServer(say: (line: string) => void, steps: Undo[]): Promise<string> {
+async function startTransporter(say: (line: string) => void, steps: Undo[]): Promise<string> {
   const nats = await startNats({ log: say });
   steps.push(() => nats.stop());
   say(`NATS ${nats.pid === undefined ? "is" : "runs"} at ${nats.url}`);
   return nats.url;
+}
+
+/** What it was told is marked as told in the outboxes, so it must not forget it between two clusters. */
+async function startBrokers(dataDir: string, say: (line: string) => void, steps: Undo[]): Promise<string> {
+  const directory = path.join(dataDir, "kafka");
+  await mkdir(directory, { recursive: true });
+  const kafka = await startKafka({ log: say, directory });
+  steps.push(() => kafka.stop());
+  say(kafka.pid === undefined ? `Kafka is at ${kafka.url}` : `Kafka runs at ${kafka.url} in ${directory}`);
+  return kafka.url;
 }
 
 /** Gateways, then those who drive transactions, then those whom both need. */

@@ -13,7 +13,8 @@ export function statusTable(status: ClusterStatus): string {
       .trimEnd(),
   );
   const failing = status.failing.map(({ service, reason }) => `${service} keeps crashing: ${reason}`);
-  return [`${status.url}, nodes over ${status.transporter}`, "", ...lines, ...failing].join("\n");
+  const events = status.kafkaBrokers ? `, events over Kafka at ${status.kafkaBrokers}` : "";
+  return [`${status.url}, nodes over ${status.transporter}${events}`, "", ...lines, ...failing].join("\n");
 }
 
 function rowOf({ service, nodeID, pid, state, node }: WorkerStatus): string[] {

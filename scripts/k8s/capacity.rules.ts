@@ -127,8 +127,9 @@ function partitionsOf(set: ResourceSet, topic: string): number | undefined {
     .of("KafkaTopic")
     .find(({ metadata, spec }) => (spec.topicName ?? metadata.name) === topic);
   if (declared) return declared.spec.partitions;
-  const automatic = set.workloads
-    .flatMap(({ containers }) => containers.flatMap(({ env = [] }) => env as Any[]))
-    .find(({ name }) => name === "KAFKA_NUM_PARTITIONS");
-  return automatic && Number(automatic.value);
+  // Whoever starts first makes it.
+  const partitions = set.nodes.map((node) =>
+    set.environment(node, node.containers[0]).get("KAFKA_PARTITIONS"),
+  );
+  return partitions[0] === undefined ? undefined : Number(partitions[0]);
 }

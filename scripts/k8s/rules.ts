@@ -3,6 +3,7 @@
  * see. A rule answers one line per violation and never throws for what it finds.
  */
 import { CAPACITY_RULES } from "./capacity.rules.ts";
+import { EVENTS_RULES } from "./events.rules.ts";
 import { REFERENCE_RULES } from "./reference.rules.ts";
 import type { ResourceSet } from "./resource-set.ts";
 import { SECURITY_RULES } from "./security.rules.ts";
@@ -17,6 +18,7 @@ export const RULES: Readonly<Record<string, Rule>> = {
   ...WORKLOAD_RULES,
   ...SECURITY_RULES,
   ...CAPACITY_RULES,
+  ...EVENTS_RULES,
   ...WATCH_RULES,
 };
 

@@ -10,7 +10,7 @@ type Any = any;
 /** What config/ reads, and what parts that are configured beside it read. */
 const VARIABLES = new Set([
   ...[...read(".env.example").matchAll(/^([A-Z][A-Z0-9_]*)=/gm)].map((match) => match[1] as string),
-  ...["CACHER", "KAFKA_BROKERS", "SMTP_URL", "GRPC_PORT"],
+  ...["CACHER", "KAFKA_BROKERS", "GRPC_PORT"],
 ]);
 
 /** A constant of a source, in milliseconds: it decides how long a stop may take, and stands in one place only. */

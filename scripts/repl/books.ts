@@ -4,8 +4,8 @@
  */
 import { config } from "../../config/index.ts";
 import { attach } from "../attach.ts";
-import { audit } from "../audit/audit.ts";
 import { auditTable } from "../audit/report.ts";
+import { auditAsConfigured } from "../audit/settled.ts";
 import { describe } from "../describe.ts";
 import { Mistake } from "./transactions.ts";
 
@@ -14,7 +14,7 @@ export async function shop({ action }: { action?: string | undefined }): Promise
   try {
     const { urls, release } = await attach(config, () => undefined);
     try {
-      return auditTable(await audit(urls));
+      return auditTable(await auditAsConfigured(config, urls));
     } finally {
       await release();
     }

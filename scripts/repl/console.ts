@@ -9,7 +9,7 @@ import { shop } from "./books.ts";
 import { breakers, cluster } from "./cluster.ts";
 import { complaint } from "./complaint.ts";
 import { type DrainArgs, drain } from "./drain.ts";
-import { outbox } from "./outbox.ts";
+import { eventsLag } from "./events.ts";
 import { type Paint, painter } from "./paper.ts";
 import { type TxArgs, tx } from "./transactions.ts";
 
@@ -74,7 +74,9 @@ export function commands(write: (text: string) => void, paint: Paint): Command[]
       (broker, args: DrainArgs) => drain(broker, args),
       [{ option: "--last", description: "also where no other node hosts it" }],
     ),
-    command("outbox", "Events not published yet, of each service.", (broker) => outbox(broker, paint)),
+    command("events-lag", "events lag: what is not published, or not taken by a consumer.", (broker) =>
+      eventsLag(broker, paint),
+    ),
     command("shop <action>", "The shop's books: audit.", (_broker, args: { action?: string }) => shop(args)),
   ];
 }
@@ -97,7 +99,7 @@ export function openConsole(broker: ServiceBroker, leave: () => Promise<void>): 
     last = last.then(
       () =>
         new Promise<void>((resolve) => {
-          evaluate.call(this, line, context, file, (...answer) => {
+          evaluate.call(this, ours(line), context, file, (...answer) => {
             done(...answer);
             resolve();
           });
@@ -108,3 +110,6 @@ export function openConsole(broker: ServiceBroker, leave: () => Promise<void>): 
   server.removeAllListeners("exit");
   server.once("exit", () => void last.then(leave).then(() => process.exit(0)));
 }
+
+/** The framework has a command `events` of its own, which lists what its services listen to. */
+const ours = (line: string): string => line.replace(/^\s*events\s+lag\b/, "events-lag");

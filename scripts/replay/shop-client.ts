@@ -7,7 +7,7 @@ import https from "node:https";
 import { setTimeout as sleep } from "node:timers/promises";
 
 export interface ShopRequest {
-  method: "GET" | "POST";
+  method: "GET" | "POST" | "PUT";
   path: string;
   body?: unknown;
   token?: string | undefined;

@@ -15,7 +15,7 @@ export async function seedMissing(url: string): Promise<number> {
     await insertProducts(
       client,
       missing.map((product) => ({ ...product, id: newId() })),
-      undefined,
+      {},
     );
     return missing.length;
   } finally {

@@ -1,34 +1,16 @@
 /** What other services may know about `notification`: the shapes that its actions take and answer. */
 
-export interface ShopEvent {
-  /** The same for every delivery of the event. */
-  id: string;
-  /** Such as `order.confirmed`. */
-  type: string;
-  version: number;
-  /** The id of what it is about. */
-  key: string;
-  payload: Record<string, unknown>;
-  /** RFC 3339. */
-  time: string;
-}
-
-/** `notification.receive`. */
-export interface ReceiveParams {
-  events: ShopEvent[];
-}
-
-/** How many of the events were new, and how many of those were not understood. */
-export interface ReceiveAnswer {
-  stored: number;
-  ignored: number;
-}
-
 /** GET /notifications. */
 export interface ListParams {
   limit: number;
   cursor?: string;
 }
+
+/**
+ * `pending`: the mail waits to be sent; `sent`: the mail server has taken it; `failed`: it cannot be sent; `stored`: it
+ * is from before mail was sent.
+ */
+export type NotificationStatus = "stored" | "pending" | "sent" | "failed";
 
 export interface NotificationView {
   /** The event's id. */
@@ -36,11 +18,21 @@ export interface NotificationView {
   type: string;
   subject: string;
   text: string;
-  status: "stored";
+  status: NotificationStatus;
   createdAt: string;
 }
 
 export interface ListAnswer {
   items: NotificationView[];
   nextCursor: string | null;
+}
+
+/** `notification.mailState`: how the mail stands, 10,000 meaning that or more. */
+export interface MailState {
+  pending: number;
+  /** For how long the oldest of these has been; null where there is none. */
+  oldestMs: number | null;
+  failed: number;
+  /** Mails that were sent again because it was not known whether they had arrived. */
+  repeats: number;
 }

@@ -1,77 +1,61 @@
 /**
- * notification: tells users what happened. It stores each message and logs what it would mail; sending is not built
- * yet.
+ * notification: tells users what happened. The effect of an event is a row for its user, in the transaction that takes
+ * the event; its mailer then sends the row as mail. Neither the mail server nor user, who knows the addresses, can make
+ * anything but mail wait.
  */
 import type { Context, Service, ServiceSchema } from "moleculer";
+import type { Supervisor } from "../../actors/supervisor.ts";
 import { ShopError } from "../../lib/errors.ts";
-import { type Database, databaseMixin, unavailable } from "../../mixins/database.mixin.ts";
-import type { ListAnswer, ListParams, NotificationView, ReceiveAnswer, ReceiveParams } from "./api.ts";
+import type { ShopEvent } from "../../lib/event.ts";
+import { type Database, databaseMixin, type Queryable, unavailable } from "../../mixins/database.mixin.ts";
+import { consumerMixin } from "../../mixins/events/consumer.mixin.ts";
+import { Outage } from "../../mixins/events/outage.ts";
+import { measure, type Reading } from "../../mixins/measures.ts";
+import type { ListAnswer, ListParams, MailState, NotificationView } from "./api.ts";
+import { openMailPort } from "./mail.port.ts";
+import { readMailState } from "./mail.repository.ts";
+import { HOLD_MS, LOOK_MS, Mailer } from "./mailer.ts";
 import { cursorOf, placeOf } from "./notification.cursor.ts";
 import { insertNotifications, listNotifications, type NotificationRow } from "./notification.repository.ts";
-import { type Notification, notificationOf } from "./notification.ts";
+import { KINDS, notificationOf } from "./notification.ts";
+import { LIST_OPENAPI } from "./openapi.ts";
+import { openUserPort, type UserPort } from "./user.port.ts";
 
 interface Vars {
   db: Database;
-  logReceived(fresh: readonly Notification[]): ReceiveAnswer;
+  supervisor: Supervisor;
+  users: UserPort;
+  mailer: Mailer | undefined;
 }
 type NotificationService = Service & Vars;
 interface Meta {
   user: { id: string } | null;
 }
 
-const BATCH_MAX = 1_000;
-
-const viewOf = (row: NotificationRow): NotificationView => ({
-  id: row.id,
-  type: row.type,
-  subject: row.subject,
-  text: row.text,
-  status: "stored",
-  createdAt: row.time.toISOString(),
+const viewOf = ({ time, ...row }: NotificationRow): NotificationView => ({
+  ...row,
+  createdAt: time.toISOString(),
 });
+
+/** The effect of events: a row for each user, whose mail is pending. */
+async function tell(this: NotificationService, tx: Queryable, events: readonly ShopEvent[]): Promise<void> {
+  await insertNotifications(tx, events.map(notificationOf));
+}
 
 const notification = {
   name: "notification",
-  mixins: [databaseMixin("notification", new URL("./migrations/", import.meta.url))],
+  mixins: [consumerMixin, databaseMixin("notification", new URL("./migrations/", import.meta.url))],
   settings: { rest: "/" },
 
-  actions: {
-    /** Called by whoever delivers events, as often as it likes: an event's id makes it count once. */
-    receive: {
-      idempotent: true,
-      params: {
-        $$strict: true,
-        events: {
-          type: "array",
-          max: BATCH_MAX,
-          items: {
-            type: "object",
-            props: {
-              id: "uuid",
-              type: "string|min:1|max:100",
-              version: "number|integer|min:1|max:1000",
-              key: "string",
-              payload: { type: "object" },
-              time: { type: "string", pattern: "^\\d{4}-\\d\\d-\\d\\dT\\d\\d:\\d\\d:\\d\\d" },
-            },
-          },
-        },
-      },
-      async handler(this: NotificationService, ctx: Context<ReceiveParams>): Promise<ReceiveAnswer> {
-        const batch = ctx.params.events.map(notificationOf);
-        if (batch.length === 0) return { stored: 0, ignored: 0 };
-        const fresh = await insertNotifications(this.db, batch);
-        // An event that stands twice in one batch is one event.
-        return this.logReceived(batch.filter(({ event }) => fresh.delete(event.id)));
-      },
-    },
+  events: Object.fromEntries(KINDS.map((kind) => [kind, tell])),
 
+  actions: {
     list: {
       rest: "GET /notifications",
       auth: "user",
       query: ["limit", "cursor"],
       idempotent: true,
-      openapi: { summary: "Your own notifications, newest first", tags: ["notifications"] },
+      openapi: LIST_OPENAPI,
       params: {
         $$strict: true,
         limit: { type: "number", convert: true, integer: true, min: 1, max: 100, default: 20 },
@@ -93,6 +77,16 @@ const notification = {
         };
       },
     },
+
+    // For operators.
+    mailState: {
+      visibility: "public",
+      idempotent: true,
+      params: {},
+      handler(this: NotificationService): Promise<MailState> {
+        return readMailState(this.db);
+      },
+    },
   },
 
   hooks: {
@@ -103,24 +97,39 @@ const notification = {
     },
   },
 
-  methods: {
-    /** One line per batch, so that a thousand orders a second do not become a thousand lines. */
-    logReceived(this: NotificationService, fresh: readonly Notification[]): ReceiveAnswer {
-      const reasons = new Set<string>();
-      let stored = 0;
-      for (const item of fresh) {
-        if (item.status === "ignored") reasons.add(item.reason);
-        else {
-          stored += 1;
-          this.logger.debug(`would mail to user ${item.userId}: ${item.subject}`);
-        }
-      }
-      const ignored = fresh.length - stored;
-      if (stored > 0) this.logger.info(`would send ${stored} mails`);
-      if (ignored > 0) this.logger.warn(`stored ${ignored} events unread: ${[...reasons].join("; ")}`);
-      return { stored, ignored };
-    },
+  created(this: NotificationService) {
+    this.users = openUserPort();
+    measure(this, async () => (this.mailer ? readings(this.mailer, await readMailState(this.db)) : []));
+  },
+
+  async started(this: NotificationService) {
+    const { broker, db, logger, supervisor, users } = this;
+    const port = openMailPort();
+    const mailer = new Mailer({
+      ...{ db, port, supervisor, logger },
+      contactsOf: (ids) => users.contacts(broker, ids),
+      outages: { server: new Outage(port.name, logger), contacts: new Outage("the service user", logger) },
+    });
+    this.mailer = mailer;
+    const paced = (name: string, intervalMs: number, work: () => Promise<void>) =>
+      supervisor.loop({ name, intervalMs, tick: () => work().then(() => false) });
+    paced("mailer", LOOK_MS, () => mailer.look());
+    paced("mail-claims", HOLD_MS, () => mailer.hold());
+  },
+
+  async stopped(this: NotificationService) {
+    await this.mailer?.stop();
+    this.users.close();
   },
 };
+
+const readings = ({ totals }: Mailer, state: MailState): Reading[] => [
+  ["shop_mails_total", totals.sent, { outcome: "sent" }],
+  ["shop_mails_total", totals.failed, { outcome: "failed" }],
+  ["shop_mail_repeats_total", totals.repeats],
+  ["shop_mails_pending", state.pending],
+  ["shop_mail_oldest_seconds", (state.oldestMs ?? 0) / 1_000],
+  ["shop_mails_failed", state.failed],
+];
 
 export default notification as unknown as ServiceSchema;

@@ -1,72 +1,65 @@
 /**
- * What an event says to whom, pure. An event that is not understood (another type, another version, a payload that
- * does not fit) becomes a row too, with the reason: it is never dropped.
+ * What an event says to whom, pure. A payload that does not fit its kind is an error that names what is wrong: the event
+ * then becomes a dead letter, for an operator, and is not dropped.
  */
+import { kindOf, type ShopEvent } from "../../lib/event.ts";
 import { isId } from "../../lib/ids.ts";
 import type { OrderConfirmedV1 } from "../order/api.ts";
 import type { UserRegisteredV1 } from "../user/api.ts";
-import type { ShopEvent } from "./api.ts";
+import type { Letter } from "./letters/layout.ts";
+import { orderConfirmed, orderRejected } from "./letters/order.ts";
+import { welcome } from "./letters/welcome.ts";
 
-interface Letter {
+export interface Notification extends Letter {
+  event: ShopEvent;
   userId: string;
-  subject: string;
-  text: string;
 }
 
-export type Notification = { event: ShopEvent } & (
-  | ({ status: "stored" } & Letter)
-  | { status: "ignored"; reason: string }
-);
+type Payload = Record<string, unknown>;
 
-type Writer = (payload: Record<string, unknown>) => Letter | undefined;
+/** By kind: who writes the letter. */
+const LETTERS = {
+  "order.confirmed.v1": (payload: Payload) => orderConfirmed(orderOf(payload)),
+  "order.rejected.v1": (payload: Payload) => orderRejected(orderOf(payload)),
+  "user.registered.v1": (payload: Payload) => welcome(userOf(payload)),
+} as const satisfies Record<string, (payload: Payload) => Letter>;
 
-/** By `type.vN`. A writer answers undefined where the payload does not fit. */
-const WRITERS: ReadonlyMap<string, Writer> = new Map<string, Writer>([
-  ["order.confirmed.v1", orderConfirmed],
-  ["user.registered.v1", userRegistered],
-]);
+export const KINDS = Object.keys(LETTERS) as (keyof typeof LETTERS)[];
 
+/** Throws where the event is of another kind, or its payload does not fit. */
 export function notificationOf(event: ShopEvent): Notification {
-  const kind = `${event.type}.v${event.version}`;
-  const writer = WRITERS.get(kind);
-  if (!writer) return { event, status: "ignored", reason: `${kind} is not known here` };
-  const letter = writer(event.payload);
-  if (!letter) return { event, status: "ignored", reason: `the payload of ${kind} does not fit` };
-  return { event, status: "stored", ...letter };
+  const kind = kindOf(event);
+  if (!Object.hasOwn(LETTERS, kind)) throw new Error(`nobody is told of ${kind}`);
+  const { userId } = event.payload;
+  const letter = LETTERS[kind as keyof typeof LETTERS](event.payload);
+  return { event, userId: userId as string, ...letter };
 }
 
-function orderConfirmed(payload: Record<string, unknown>): Letter | undefined {
+function orderOf(payload: Payload): OrderConfirmedV1 {
   const { orderId, userId, total, currency, lines } = payload as Partial<OrderConfirmedV1>;
-  if (!isId(orderId) || !isId(userId) || !Number.isSafeInteger(total)) return undefined;
-  if (!/^[A-Z]{3}$/.test(currency ?? "") || !Array.isArray(lines)) return undefined;
-  const products = lines.length === 1 ? "1 product" : `${lines.length} products`;
-  return {
-    userId,
-    subject: "Your order is confirmed",
-    text: `Thank you for your order ${orderId}: ${products}, ${amountText(total as number, currency as string)}.`,
-  };
+  expect(isId(orderId), "orderId is no id");
+  expect(isId(userId), "userId is no id");
+  expect(isAmount(total), "total is no amount");
+  expect(/^[A-Z]{3}$/.test(currency ?? ""), "currency is none");
+  expect(Array.isArray(lines) && lines.every(isLine), "lines are not those of an order");
+  return payload as unknown as OrderConfirmedV1;
 }
 
-function userRegistered(payload: Record<string, unknown>): Letter | undefined {
-  const { userId, name } = payload as Partial<UserRegisteredV1>;
-  if (!isId(userId) || typeof name !== "string") return undefined;
-  return { userId, subject: "Welcome", text: `Welcome to the shop, ${name}.` };
+function isLine(line: Partial<OrderConfirmedV1["lines"][number]> | null): boolean {
+  const { name, sku, quantity, unitPrice } = line ?? {};
+  return typeof name === "string" && typeof sku === "string" && isAmount(quantity) && isAmount(unitPrice);
 }
 
-interface MoneyFormat {
-  format: Intl.NumberFormat;
-  decimals: number;
+function userOf(payload: Payload): UserRegisteredV1 {
+  const { userId, name, email } = payload as Partial<UserRegisteredV1>;
+  expect(isId(userId), "userId is no id");
+  expect(typeof name === "string", "name is no text");
+  expect(typeof email === "string", "email is no text");
+  return payload as unknown as UserRegisteredV1;
 }
-const formats = new Map<string, MoneyFormat>();
 
-/** 1999 EUR reads "EUR 19.99". Intl knows how many decimals a currency has; asking it is slow, so both are kept. */
-function amountText(amount: number, currency: string): string {
-  let known = formats.get(currency);
-  if (!known) {
-    const format = new Intl.NumberFormat("en", { style: "currency", currency, currencyDisplay: "code" });
-    known = { format, decimals: format.resolvedOptions().maximumFractionDigits ?? 2 };
-    formats.set(currency, known);
-  }
-  // Intl puts a no-break space after the code; mail is plainer with a plain one.
-  return known.format.format(amount / 10 ** known.decimals).replaceAll("\u00a0", " ");
+const isAmount = (value: unknown): boolean => Number.isSafeInteger(value) && (value as number) >= 0;
+
+function expect(holds: boolean, otherwise: string): void {
+  if (!holds) throw new Error(`the payload does not fit: ${otherwise}`);
 }

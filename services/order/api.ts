@@ -31,3 +31,6 @@ export interface OrderConfirmedV1 {
   currency: string;
   lines: { productId: string; sku: string; name: string; quantity: number; unitPrice: number }[];
 }
+
+/** Payload of `order.rejected` version 1: it was answered as pending, and then came to nothing. */
+export type OrderRejectedV1 = OrderConfirmedV1;

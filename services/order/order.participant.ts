@@ -55,8 +55,7 @@ async function insertPrepared(db: Queryable, entries: Entry[]): Promise<Set<TxId
 async function abortReplaced(tx: Queryable, { request }: Entry): Promise<void> {
   await tx.query({
     name: "abort-replaced",
-    text: `update orders set state = 'aborted'
-           where id = $1 and user_id = $2 and idempotency_key = $3 and state = 'prepared'`,
+    text: aborting("id = $1 and user_id = $2 and idempotency_key = $3 and state = 'prepared'"),
     values: [request.replaces, request.userId, request.idempotencyKey],
   });
 }
@@ -183,8 +182,21 @@ function orders(db: Database, traceparentsOf: TraceparentsOf): ParticipantStore<
   };
 }
 
-export const ABORT = `
-  update orders set state = 'aborted' where id = any($1::uuid[]) and state = $2 returning id as tx_id`;
+// Whoever was told "pending" is told the end. Its trace is over by then.
+const aborting = (which: string): string => `
+  with aborted as (
+    update orders set state = 'aborted' where ${which}
+    returning id, user_id, total, currency, lines, answered_pending
+  ),
+  told as (
+    insert into outbox (type, version, key, payload)
+    select 'order.rejected', 1, id,
+      jsonb_build_object('orderId', id, 'userId', user_id, 'total', total, 'currency', currency, 'lines', lines)
+    from aborted where answered_pending
+  )
+  select id as tx_id from aborted`;
+
+export const ABORT = aborting("id = any($1::uuid[]) and state = $2");
 
 // The event is a row of the same transaction: there is one exactly if the order is confirmed. (The state is a parameter
 // because as a literal it would let the planner read the whole index on it.)

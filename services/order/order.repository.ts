@@ -45,11 +45,12 @@ export async function findByKey(db: Queryable, userId: string, key: string): Pro
 }
 
 /** Makes the order visible whatever becomes of it, because its client is about to be told "pending". Returns its state
- *  now, or undefined where there is none. */
+ *  now, or undefined where there is none, or none any more: an order is rejected only after this, and then an event. */
 export async function markAnsweredPending(db: Queryable, id: TxId): Promise<OrderState | undefined> {
   const { rows } = await db.query<{ state: OrderState }>({
     name: "mark-answered-pending",
-    text: "update orders set answered_pending = true where id = $1 and user_id is not null returning state",
+    text: `update orders set answered_pending = true
+           where id = $1 and user_id is not null and state <> 'aborted' returning state`,
     values: [id],
   });
   return rows[0]?.state;

@@ -10,8 +10,8 @@ import { ShopError } from "../../lib/errors.ts";
 import { isId } from "../../lib/ids.ts";
 import type { Money } from "../../lib/money.ts";
 import { databaseMixin } from "../../mixins/database.mixin.ts";
+import { outboxMixin } from "../../mixins/events/outbox.mixin.ts";
 import { operatedMixin } from "../../mixins/operated.mixin.ts";
-import { outboxMixin } from "../../mixins/outbox.mixin.ts";
 import { participantMixin, type Votes } from "../../mixins/participant.mixin.ts";
 import { tracesOf } from "../../mixins/traces.ts";
 import type { Quote } from "../product/api.ts";
@@ -52,7 +52,7 @@ const isAdmin = (meta: Meta): boolean => meta.user.roles.includes("admin");
 const service: ServiceSchema = {
   name: "order",
   mixins: [
-    outboxMixin("notification.receive"),
+    outboxMixin,
     operatedMixin(operatedOrders),
     participantMixin((host) => {
       const traces = tracesOf((host as unknown as { broker: ServiceBroker }).broker);

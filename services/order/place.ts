@@ -168,7 +168,7 @@ async function answerUndecided(
   if (result.outcome === "unknown" && !result.prepared.includes("order")) throw failureError([]);
   // Durable before it is said: whatever becomes of the order, its client can look it up.
   const state = await ports.markAnsweredPending(result.txId);
-  if (state === undefined || state === "aborted") throw failureError([]);
+  if (state === undefined) throw failureError([]);
   return { status: state === "committed" ? 201 : 202, order: { ...order, state }, replayed: false };
 }
 

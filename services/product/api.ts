@@ -17,9 +17,29 @@ export interface Product {
   updatedAt: string;
 }
 
-/** Payload of the event `product.changed`: its name, price or existence is no longer what it was. */
+/** What nodes tell each other the moment it happens, and may miss: this product is no longer what it was. */
 export interface ProductChanged {
   id: string;
+}
+
+/** Payload of `product.created` and `product.changed` version 1: the product as it is then. Sales do not tell. */
+export interface ProductV1 {
+  productId: string;
+  sku: string;
+  name: string;
+  /** In minor units of `currency`. */
+  price: number;
+  currency: string;
+  /** Units on hand. */
+  stock: number;
+  /** Moves on edits; where two tell of one product, the later one has the same or a higher one. */
+  version: number;
+}
+
+/** Payload of `product.removed` version 1: it is not sold any more. */
+export interface ProductRemovedV1 {
+  productId: string;
+  sku: string;
 }
 
 /** One line of an order as product prices it. `unitPrice` in minor units of `currency`. */

@@ -126,11 +126,21 @@ export async function findProducts(db: Queryable, ids: readonly string[]): Promi
   return rows;
 }
 
+/** Who changes the catalogue, and in which trace. */
+export interface Author {
+  userId?: string;
+  traceparent?: string | null;
+}
+
+// A product as its events tell of it. Stock is that of the moment; what orders move tells nobody here.
+const TOLD = `jsonb_build_object('productId', id, 'sku', sku, 'name', name, 'price', price, 'currency', currency,
+  'stock', on_hand, 'version', version)`;
+
 /** Inserts products with their first stock. Throws SQLSTATE 23505 on products_sku where a SKU is taken. */
 export async function insertProducts(
   db: Queryable,
   products: readonly (ProductFields & { id: string })[],
-  by: string | undefined,
+  by: Author,
 ): Promise<ProductRow[]> {
   const { rows } = await db.query<ProductRow>({
     text: `
@@ -145,6 +155,10 @@ export async function insertProducts(
       recorded as (
         insert into stock_adjustments (product_id, delta, reason, adjusted_by)
         select id, available, 'first stock', $8 from made where available > 0
+      ),
+      told as (
+        insert into outbox (type, version, key, payload, trace)
+        select 'product.created', 1, id, ${TOLD}, $9 from made
       )
       select ${COLUMNS} from made`,
     values: [
@@ -155,7 +169,8 @@ export async function insertProducts(
       products.map((product) => product.price),
       products.map((product) => product.currency),
       products.map((product) => product.stock),
-      by ?? null,
+      by.userId ?? null,
+      by.traceparent ?? null,
     ],
   });
   return rows;
@@ -173,7 +188,7 @@ export function replaceProduct(
   id: string,
   fields: ProductFields,
   expectedVersion: number | undefined,
-  by: string,
+  by: Author,
 ): Promise<EditResult> {
   return edit(db, id, async (tx, row) => {
     if (expectedVersion !== undefined && expectedVersion !== row.version)
@@ -187,6 +202,7 @@ export function replaceProduct(
              where id = $1`,
       values: [id, fields.sku, fields.name, fields.description, fields.price, fields.currency, delta],
     });
+    await tellChanged(tx, id, by);
     return { kind: "done", row: (await findStocked(tx, id)) as ProductRow };
   });
 }
@@ -197,7 +213,7 @@ export function adjustStock(
   id: string,
   delta: number,
   reason: string,
-  by: string,
+  by: Author,
 ): Promise<EditResult> {
   return edit(db, id, async (tx, row) => {
     if (row.on_hand + delta < row.reserved) return { kind: "reserved", reserved: row.reserved };
@@ -206,17 +222,26 @@ export function adjustStock(
       text: "update products set available = available + $2 where id = $1",
       values: [id, delta],
     });
+    await tellChanged(tx, id, by);
     return { kind: "done", row: (await findStocked(tx, id)) as ProductRow };
   });
 }
 
 /** Takes a product out of the catalogue. Its row stays, because prepared orders still commit against it. */
-export async function deleteProduct(db: Queryable, id: string): Promise<boolean> {
-  const { rowCount } = await db.query({
-    text: "update products set deleted_at = now() where id = $1 and deleted_at is null",
-    values: [id],
+export async function deleteProduct(db: Queryable, id: string, by: Author): Promise<boolean> {
+  const { rows } = await db.query({
+    text: `
+      with deleted as (
+        update products set deleted_at = now() where id = $1 and deleted_at is null returning id, sku
+      ),
+      told as (
+        insert into outbox (type, version, key, payload, trace)
+        select 'product.removed', 1, id, jsonb_build_object('productId', id, 'sku', sku), $2 from deleted
+      )
+      select id from deleted`,
+    values: [id, by.traceparent ?? null],
   });
-  return rowCount === 1;
+  return rows.length === 1;
 }
 
 export async function isCatalogueEmpty(db: Queryable): Promise<boolean> {
@@ -248,16 +273,24 @@ function edit(
   });
 }
 
+async function tellChanged(tx: Queryable, id: string, by: Author): Promise<void> {
+  await tx.query({
+    text: `insert into outbox (type, version, key, payload, trace)
+           select 'product.changed', 1, id, ${TOLD}, $2 from stocked_products where id = $1`,
+    values: [id, by.traceparent ?? null],
+  });
+}
+
 async function recordAdjustment(
   tx: Queryable,
   id: string,
   delta: number,
   reason: string,
-  by: string,
+  by: Author,
 ): Promise<void> {
   if (delta === 0) return;
   await tx.query({
     text: "insert into stock_adjustments (product_id, delta, reason, adjusted_by) values ($1, $2, $3, $4)",
-    values: [id, delta, reason, by],
+    values: [id, delta, reason, by.userId ?? null],
   });
 }

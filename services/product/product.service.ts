@@ -7,8 +7,12 @@ import { newId } from "../../lib/ids.ts";
 import type { Money } from "../../lib/money.ts";
 import { databaseMixin, sqlState } from "../../mixins/database.mixin.ts";
 import { remainingMs } from "../../mixins/deadline.middleware.ts";
+import { Follower } from "../../mixins/events/follower.ts";
+import { outboxMixin } from "../../mixins/events/outbox.mixin.ts";
+import { measure } from "../../mixins/measures.ts";
 import { operatedMixin } from "../../mixins/operated.mixin.ts";
 import { participantMixin, type Votes } from "../../mixins/participant.mixin.ts";
+import { traceparentOf } from "../../mixins/traces.ts";
 import type { Product, ProductChanged, Quote, QuoteParams } from "./api.ts";
 import { DEMO_PRODUCTS } from "./demo.ts";
 import {
@@ -23,6 +27,7 @@ import { PRODUCT_SCHEMAS, productResponse, STALE_NOTE } from "./openapi.ts";
 import { operatedReservations } from "./product.operated.ts";
 import { productParticipant } from "./product.participant.ts";
 import {
+  type Author,
   adjustStock,
   deleteProduct,
   type EditResult,
@@ -49,6 +54,9 @@ type WriteParams = Omit<ProductFields, "price" | "currency"> & { price: Money };
 
 /** While product is away the gateway shows what it saw last, for an hour, and nothing of the stock. */
 const STALE = { seconds: 3_600, omit: ["stock", "available"] };
+
+/** How long a replica that the broadcast did not reach goes on with what it remembers. */
+const FOLLOW_MS = 250;
 
 const PRICE_MAX = 90_000_000;
 const STOCK_MAX = 1_000_000_000;
@@ -96,6 +104,11 @@ function versionOf(ifMatch: string | undefined): number | undefined {
   return version === undefined ? -1 : Number(version); // not an ETag of ours, so no version it could match
 }
 
+const authorOf = (ctx: Context<object, Meta>): Author => ({
+  userId: ctx.meta.user.id,
+  traceparent: traceparentOf(ctx),
+});
+
 const toFields = ({ price, ...rest }: WriteParams): ProductFields => ({
   ...rest,
   price: price.amount,
@@ -105,6 +118,7 @@ const toFields = ({ price, ...rest }: WriteParams): ProductFields => ({
 const service: ServiceSchema = {
   name: "product",
   mixins: [
+    outboxMixin,
     operatedMixin(operatedReservations),
     participantMixin(({ db }) => productParticipant(db) as Votes),
     databaseMixin("product", new URL("./migrations/", import.meta.url)),
@@ -193,7 +207,7 @@ const service: ServiceSchema = {
       async handler(ctx: Context<WriteParams, Meta>): Promise<Product> {
         const fields = toFields(ctx.params);
         const rows = await this.refusingTakenSku(fields.sku, () =>
-          insertProducts(this.db, [{ ...fields, id: newId() }], ctx.meta.user.id),
+          insertProducts(this.db, [{ ...fields, id: newId() }], authorOf(ctx)),
         );
         const product = toProduct(rows[0]);
         await this.changed(ctx, product.id);
@@ -216,7 +230,7 @@ const service: ServiceSchema = {
         const { id, ...params } = ctx.params;
         const fields = toFields(params);
         const result = await this.refusingTakenSku(fields.sku, () =>
-          replaceProduct(this.db, id, fields, versionOf(ctx.meta.ifMatch), ctx.meta.user.id),
+          replaceProduct(this.db, id, fields, versionOf(ctx.meta.ifMatch), authorOf(ctx)),
         );
         await this.changed(ctx, id);
         return this.edited(id, result);
@@ -238,7 +252,7 @@ const service: ServiceSchema = {
       },
       async handler(ctx: Context<{ id: string; delta: number; reason: string }, Meta>): Promise<Product> {
         const { id, delta, reason } = ctx.params;
-        return this.edited(id, await adjustStock(this.db, id, delta, reason, ctx.meta.user.id));
+        return this.edited(id, await adjustStock(this.db, id, delta, reason, authorOf(ctx)));
       },
     },
 
@@ -249,7 +263,7 @@ const service: ServiceSchema = {
       openapi: { summary: "Take a product out of the catalogue", tags: ["products"] },
       params: { id: "uuid" },
       async handler(ctx: Context<{ id: string }, Meta>): Promise<void> {
-        const removed = await deleteProduct(this.db, ctx.params.id);
+        const removed = await deleteProduct(this.db, ctx.params.id, authorOf(ctx));
         await this.changed(ctx, ctx.params.id);
         if (!removed) throw new ShopError("not_found", `There is no product ${ctx.params.id}.`);
         ctx.meta.$statusCode = 204;
@@ -279,28 +293,42 @@ const service: ServiceSchema = {
   events: {
     // Heard by every node, the one that edits included: what is remembered of the product is no longer so.
     async "product.changed"(ctx: Context<ProductChanged>) {
-      this.quotes?.forget(ctx.params.id);
-      await this.broker.cacher?.clean("product.page:**");
+      await this.forget([ctx.params.id]);
     },
+  },
+
+  created() {
+    measure(this, () =>
+      this.follower ? [["shop_catalogue_delay_seconds", this.follower.takeDelaySeconds()]] : [],
+    );
   },
 
   async started() {
     this.quotes = new Quotes(this.db, this.supervisor);
+    // What is broadcast may be lost; an edit's row in the outbox is not.
+    this.follower = new Follower(this.db, (events) => this.forget(events.map(({ key }) => key)));
+    await this.follower.begin();
     // One process without neighbours is somebody's first look: show them a shop with goods in it.
     const alone = !this.broker.options.transporter && config.environment !== "test";
     if (alone && (await isCatalogueEmpty(this.db))) {
       await insertProducts(
         this.db,
         DEMO_PRODUCTS.map((product) => ({ ...product, id: newId() })),
-        undefined,
+        {},
       );
       this.logger.info(`seeded the empty catalogue with ${DEMO_PRODUCTS.length} demo products`);
     }
     await this.quotes.warm();
+    this.supervisor.loop({ name: "follow", intervalMs: FOLLOW_MS, tick: () => this.follower.tick() });
   },
 
   methods: {
-    /** Tells all nodes, after the change is durable. One that does not hear it notices within a minute. */
+    async forget(ids: readonly string[]): Promise<void> {
+      for (const id of ids) this.quotes?.forget(id);
+      await this.broker.cacher?.clean("product.page:**");
+    },
+
+    /** Tells all nodes, after the change is durable. One that does not hear it finds it in the outbox. */
     async changed(ctx: Context, id: string): Promise<void> {
       await ctx.broadcast("product.changed", { id } satisfies ProductChanged);
     },

@@ -15,8 +15,8 @@ import { findPrices, listPrices, type PricedProduct } from "./product.repository
 const REMEMBERED_MAX = 50_000;
 /** Read in one query at the start, which it must not hold up; the rest is looked up when it is ordered. */
 const WARM_MAX = 10_000;
-/** How long an edit on another node may go unnoticed here where the event that tells of it is lost; each order that
- *  meets it is priced twice. */
+/** A look-up that read a price just before its edit may be remembered just after; each order that meets it is priced
+ *  twice. */
 const REMEMBERED_MS = 60_000;
 
 type Priced = Omit<PricedProduct, "id">;

@@ -37,6 +37,18 @@ export interface Identity {
   roles: Role[];
 }
 
+/** `user.contacts`, called by notification. */
+export interface ContactsParams {
+  ids: string[];
+}
+
+/** Where somebody is written to. */
+export interface Contact {
+  id: string;
+  email: string;
+  name: string;
+}
+
 /** Payload of `user.registered` version 1. */
 export interface UserRegisteredV1 {
   userId: string;

@@ -1,5 +1,6 @@
 /** All SQL of user. */
 import type { Queryable } from "../../mixins/database.mixin.ts";
+import type { Contact } from "./api.ts";
 import type { User } from "./user.ts";
 import { emailKeyOf } from "./user.ts";
 
@@ -16,6 +17,37 @@ export async function insertUser(db: Queryable, user: Omit<User, "createdAt">): 
   return rows[0];
 }
 
+/** The same for somebody who registers: the event is a row of the same transaction. */
+export async function registerUser(
+  db: Queryable,
+  user: Omit<User, "createdAt">,
+  traceparent: string | null,
+): Promise<User | undefined> {
+  const { rows } = await db.query<User>({
+    name: "user_register",
+    text: `with made as (
+             insert into users (id, email, email_key, name, password_hash, roles) values ($1, $2, $3, $4, $5, $6)
+             on conflict (email_key) do nothing returning *
+           ),
+           told as (
+             insert into outbox (type, version, key, payload, trace)
+             select 'user.registered', 1, id, jsonb_build_object('userId', id, 'email', email, 'name', name), $7
+             from made
+           )
+           select ${COLUMNS} from made`,
+    values: [
+      user.id,
+      user.email,
+      emailKeyOf(user.email),
+      user.name,
+      user.passwordHash,
+      user.roles,
+      traceparent,
+    ],
+  });
+  return rows[0];
+}
+
 export async function findUserById(db: Queryable, id: string): Promise<User | undefined> {
   const { rows } = await db.query<User>({
     name: "user_by_id",
@@ -23,6 +55,16 @@ export async function findUserById(db: Queryable, id: string): Promise<User | un
     values: [id],
   });
   return rows[0];
+}
+
+/** Of those that exist. */
+export async function findContacts(db: Queryable, ids: readonly string[]): Promise<Contact[]> {
+  const { rows } = await db.query<Contact>({
+    name: "user_contacts",
+    text: "select id, email, name from users where id = any($1::uuid[])",
+    values: [ids],
+  });
+  return rows;
 }
 
 export async function findUserByEmail(db: Queryable, email: string): Promise<User | undefined> {

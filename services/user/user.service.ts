@@ -9,15 +9,26 @@ import { ShopError } from "../../lib/errors.ts";
 import { newId } from "../../lib/ids.ts";
 import { type Database, databaseMixin, unavailable } from "../../mixins/database.mixin.ts";
 import { remainingMs } from "../../mixins/deadline.middleware.ts";
-import type { CredentialsParams, Identity, PasswordParams, RegisterParams, UserView } from "./api.ts";
+import { outboxMixin } from "../../mixins/events/outbox.mixin.ts";
+import { traceparentOf } from "../../mixins/traces.ts";
+import type {
+  Contact,
+  ContactsParams,
+  CredentialsParams,
+  Identity,
+  PasswordParams,
+  RegisterParams,
+  UserView,
+} from "./api.ts";
 import { type AuthPort, openAuthPort } from "./auth.port.ts";
 import { ensureFirstAdmin } from "./first-admin.ts";
 import { type Hasher, openHasher } from "./password.hasher.ts";
 import { passwordFault, UNITS_MAX } from "./password.ts";
 import {
+  findContacts,
   findUserByEmail,
   findUserById,
-  insertUser,
+  registerUser,
   replacePasswordHash,
   secretOf,
 } from "./user.repository.ts";
@@ -35,10 +46,12 @@ interface Meta {
 }
 
 const PEPPER_BYTES = 32;
+/** More than notification asks for at once. */
+const CONTACTS_MAX = 1_000;
 
 const user = {
   name: "user",
-  mixins: [databaseMixin("user", new URL("./migrations/", import.meta.url))],
+  mixins: [outboxMixin, databaseMixin("user", new URL("./migrations/", import.meta.url))],
   settings: { rest: "/" },
 
   actions: {
@@ -70,13 +83,17 @@ const user = {
         const taken = await findUserByEmail(this.db, email);
         const created = taken
           ? undefined
-          : await insertUser(this.db, {
-              id: newId(),
-              email,
-              name,
-              passwordHash: await this.hasher.hash(password, remainingMs(ctx)),
-              roles: ["user"],
-            });
+          : await registerUser(
+              this.db,
+              {
+                id: newId(),
+                email,
+                name,
+                passwordHash: await this.hasher.hash(password, remainingMs(ctx)),
+                roles: ["user"],
+              },
+              traceparentOf(ctx),
+            );
         if (!created)
           throw new ShopError("email_taken", `There is an account for ${email} already; log in instead.`);
         return viewOf(created);
@@ -174,6 +191,17 @@ const user = {
       async handler(this: UserService, ctx: Context<{ id: string }>): Promise<UserView | null> {
         const found = await findUserById(this.db, ctx.params.id);
         return found ? viewOf(found) : null;
+      },
+    },
+
+    /** Called by notification before it writes to somebody. Accounts that do not exist are left out. */
+    contacts: {
+      rest: "POST /internal/user/contacts",
+      auth: "service",
+      idempotent: true,
+      params: { $$strict: true, ids: { type: "array", max: CONTACTS_MAX, items: "uuid" } },
+      handler(this: UserService, ctx: Context<ContactsParams>): Promise<Contact[]> {
+        return findContacts(this.db, ctx.params.ids);
       },
     },
 

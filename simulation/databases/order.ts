@@ -24,6 +24,13 @@ export interface OrderVote extends VoteColumns {
   answered_pending?: boolean;
 }
 
+/** An event in the outbox. */
+export interface Told extends Row {
+  tx_id: TxId;
+  type: "order.confirmed" | "order.rejected";
+  total: number | undefined;
+}
+
 /** The unique index on (user, key) of attempts that are not aborted, as a table of its own. */
 interface LiveKey extends Row {
   tx_id: TxId;
@@ -44,6 +51,15 @@ function become(view: View, rows: readonly OrderVote[], state: OrderVote["state"
     const live = liveKeyOf(row.user_id, row.idempotency_key);
     if (live !== undefined && state === "aborted") view.put("live_keys", live, undefined);
   }
+}
+
+const tell = (view: View, type: Told["type"], { tx_id, total }: OrderVote): void =>
+  view.put("outbox", `${type} ${tx_id}`, { tx_id, type, total } satisfies Told);
+
+/** Aborts, and tells of those that were an order to somebody. */
+function reject(view: View, rows: readonly OrderVote[]): void {
+  become(view, rows, "aborted");
+  for (const row of rows) if (row.answered_pending) tell(view, "order.rejected", row);
 }
 
 const inState = (view: View, txIds: unknown, state: unknown): OrderVote[] =>
@@ -101,10 +117,9 @@ export const ORDER: Record<string, Simulated> = {
   "abort-replaced"(view, values) {
     const [id, user, key] = values as [TxId, string, string];
     const rows = inState(view, [id], "prepared");
-    become(
+    reject(
       view,
       rows.filter((row) => row.user_id === user && row.idempotency_key === key),
-      "aborted",
     );
     return [];
   },
@@ -128,13 +143,13 @@ export const ORDER: Record<string, Simulated> = {
   "commit-orders"(view, [txIds, state]) {
     const rows = inState(view, txIds, state);
     become(view, rows, "committed");
-    for (const { tx_id, total } of rows) view.put("outbox", tx_id, { tx_id, total });
+    for (const row of rows) tell(view, "order.confirmed", row);
     return idsOf(rows);
   },
 
   "abort-orders"(view, [txIds, state]) {
     const rows = inState(view, txIds, state);
-    become(view, rows, "aborted");
+    reject(view, rows);
     return idsOf(rows);
   },
 
@@ -169,7 +184,7 @@ export const ORDER: Record<string, Simulated> = {
 
   "mark-answered-pending"(view, [id]) {
     const row = view.lock<OrderVote>("orders", id as TxId);
-    if (row?.user_id === undefined) return [];
+    if (row?.user_id === undefined || row.state === "aborted") return [];
     view.put("orders", row.tx_id, { ...row, answered_pending: true });
     return [{ state: row.state }];
   },

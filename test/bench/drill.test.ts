@@ -108,6 +108,7 @@ test("without a name the drills are listed, one line each", async () => {
   const names = [
     ...["kill-replay", "slow-card", "sell-out", "same-key", "first-order", "rolling-restart"],
     ...["kill-node", "retry-storm", "overload", "partition", "nats-outage"],
+    ...["events-chaos", "duplicates", "events-down"],
   ];
   for (const name of names)
     expect(stdout.split("\n").filter((line) => line.startsWith(`  ${name} `))).toHaveLength(1);

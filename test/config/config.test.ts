@@ -48,12 +48,18 @@ describe("the configuration", () => {
         RATE_LIMIT: "fast",
         DECISION_RETENTION_HOURS: "-1",
         TRANSPORTER: "redis://host:6379",
+        KAFKA_BROKERS: "kafka:9092,host",
+        KAFKA_PARTITIONS: "0",
+        KAFKA_REPLICATION: "none",
+        EVENT_RETENTION_DAYS: "0",
+        SMTP_URL: "http://host:25",
+        MAIL_FROM: "Shop <nowhere>",
         GRPC_PORT: "-1",
         GRPC_TLS_CERT: "cert.pem",
         PARTICIPANT_TOKEN: "short",
         FOREIGN_PARTICIPANTS: "voucher=grpc://a:1,order=grpc://a:1,points=http://a:1",
       });
-    expect(load).toThrow(/25 fault\(s\)/);
+    expect(load).toThrow(/31 fault\(s\)/);
     for (const fault of [
       /PORT=80000/,
       /METRICS_PORT=metrics/,
@@ -75,6 +81,12 @@ describe("the configuration", () => {
       /RATE_LIMIT=fast/,
       /DECISION_RETENTION_HOURS=-1/,
       /TRANSPORTER: /,
+      /KAFKA_BROKERS has host: /,
+      /KAFKA_PARTITIONS=0/,
+      /KAFKA_REPLICATION=none/,
+      /EVENT_RETENTION_DAYS=0/,
+      /SMTP_URL: /,
+      /MAIL_FROM=Shop <nowhere>/,
       /GRPC_PORT=-1/,
       /GRPC_TLS_CERT, GRPC_TLS_KEY: both/,
       /PARTICIPANT_TOKEN: /,
@@ -103,6 +115,7 @@ describe("the configuration", () => {
       config.expectedServices,
       config.databaseUrls,
       config.corsOrigins,
+      config.kafkaBrokers,
     ])
       expect(Object.isFrozen(part)).toBe(true);
   });

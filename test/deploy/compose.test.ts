@@ -77,7 +77,7 @@ test("every service of the shop is hosted once, the gateway twice, and told noth
   const hosted = nodes.flatMap(([, { environment }]) => environment.SERVICES.split(","));
   expect(hosted.sort()).toEqual([...SERVICES, "api"].sort());
   const known = new Set([...read(".env.example").matchAll(/^([A-Z][A-Z0-9_]*)=/gm)].map((match) => match[1]));
-  for (const extra of ["CACHER", "KAFKA_BROKERS", "SMTP_URL"]) known.add(extra);
+  for (const extra of ["CACHER", "KAFKA_BROKERS"]) known.add(extra);
   const told = nodes.flatMap(([, { environment }]) => Object.keys(environment));
   const fromFiles = ["full", "light"].flatMap((profile) =>
     Object.keys(parseEnv(read(`docker/${profile}.env`))),
@@ -140,6 +140,15 @@ test("what is mounted exists, and Prometheus and Traefik know the nodes by their
   expect([...names].sort()).toEqual(nodes.map(([name]) => name).sort());
   const { servers } = yaml("docker/traefik.routes.yml").http.services.shop.loadBalancer;
   expect(servers.map(({ url }: Any) => new URL(url).hostname)).toEqual(["gateway-1", "gateway-2"]);
+});
+
+test("Prometheus wakes people for the same as on Kubernetes, and for nothing of another name", () => {
+  expect(yaml("docker/prometheus.yml").rule_files).toEqual(["alerts.yml"]);
+  expect(compose.services.prometheus.volumes).toContain(
+    "./docker/prometheus.alerts.yml:/etc/prometheus/alerts.yml:ro",
+  );
+  const { groups } = yaml("k8s/components/monitoring/alerts.yaml").spec;
+  expect(yaml("docker/prometheus.alerts.yml")).toEqual({ groups });
 });
 
 test("npm run secrets makes what is missing, keeps what is there, and lets nobody else read it", async () => {

@@ -37,6 +37,20 @@ async function buyUndecided(key: string): Promise<{ reply: Reply; productId: str
   expect(performance.now() - startedAt).toBeLessThan(5_500);
   return { reply, productId, path: `/orders/${reply.body.id}` };
 }
+/** Types of the events that order has told of this order. */
+async function told(orderId: string): Promise<string[]> {
+  const client = new pg.Client({ connectionString: shop.databases.urlOf("order") });
+  await client.connect();
+  try {
+    const { rows } = await client.query<{ type: string }>(
+      "select type from outbox where key = $1 and payload ->> 'orderId' = key::text order by sequence",
+      [orderId],
+    );
+    return rows.map(({ type }) => type);
+  } finally {
+    await client.end();
+  }
+}
 const statusOf = async (path: string) => expectStatus(await client.get(path, ann.token), 200).body.status;
 
 test("202 names the order, which is pending until it is decided and then confirmed", async () => {
@@ -49,6 +63,7 @@ test("202 names the order, which is pending until it is decided and then confirm
   await rival.query("rollback");
   await until("the order is final", async () => (await statusOf(path)) !== "pending");
   const order = expectStatus(await client.get(path, ann.token), 200).body;
+  expect(await told(order.id)).toEqual(["order.confirmed"]);
   expect(order).toMatchObject({ status: "confirmed", total: { amount: 990, currency: "EUR" } });
   expect(await client.quiet(productId)).toMatchObject({ stock: 99 });
   const replay = expectStatus(await client.buy(ann, productId, { key: "later-confirmed" }), 201);
@@ -69,6 +84,14 @@ test("202 whose transaction turns out aborted reads rejected: nothing is held, a
   await until("the order is final", async () => (await statusOf(path)) !== "pending");
   expect(await statusOf(path)).toBe("rejected");
   expect(await client.quiet(productId)).toMatchObject({ stock: 100, available: 100 });
+  expect(await told(reply.body.id)).toEqual(["order.rejected"]);
+  await until("its user is told", async () => {
+    const { items } = expectStatus(await client.get("/notifications", ann.token), 200).body;
+    return items.some(
+      ({ type, text }: { type: string; text: string }) =>
+        type === "order.rejected" && text.includes(reply.body.id),
+    );
+  });
   await until("the card is freed", async () => {
     const { body } = await client.get(path, ann.token);
     return body.payment.status === "voided";

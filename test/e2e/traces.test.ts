@@ -7,6 +7,7 @@ import { afterAll, beforeAll, expect, test } from "@jest/globals";
 import { startNats } from "../../scripts/servers/nats.ts";
 import type { Server } from "../../scripts/servers/server.ts";
 import { cloneDatabases, type TestDatabases } from "../harness/databases.ts";
+import { sharedKafka } from "../harness/kafka.ts";
 import { describeWith } from "../harness/servers.ts";
 import { ADMIN, startTestShop, type TestShop } from "../harness/shop.ts";
 import { expectStatus, Shopper } from "../support/client.ts";
@@ -64,8 +65,12 @@ class Collector {
 }
 
 const describe = await describeWith(startNats);
+const kafka = await sharedKafka();
 
-describe("a traced shop", () => {
+describe("without Kafka", () => tracedShop(""));
+describe("with Kafka", () => kafka.describe("a traced shop", () => tracedShop(kafka.brokers)));
+
+function tracedShop(brokers: string): void {
   const collector = new Collector();
   let nats: Server;
   let databases: TestDatabases;
@@ -77,7 +82,8 @@ describe("a traced shop", () => {
     databases = await cloneDatabases();
     const env = {
       TRANSPORTER: nats.url,
-      NAMESPACE: `traces-${process.pid}`,
+      NAMESPACE: `traces-${process.pid}-${brokers ? "kafka" : "pull"}`,
+      KAFKA_BROKERS: brokers,
       OTEL_EXPORTER_OTLP_ENDPOINT: await collector.listen(),
       // The others make more noise than sense here.
       OTEL_TRACES_SAMPLER_ARG: "0",
@@ -127,8 +133,8 @@ describe("a traced shop", () => {
           [participant, `${participant}.${phase}`],
         ]),
       ),
-      ["order", "publish"],
-      ["notification", "notification.receive"],
+      ...(brokers ? [["order", "publish"]] : []),
+      ["notification", "order.confirmed.v1"],
     ].map(([service, name]) => `${service}: ${name}`);
     const seen = (trace: string) => new Set(spansOf(trace).map(({ service, name }) => `${service}: ${name}`));
     await until("all hops are at the collector", () =>
@@ -150,8 +156,8 @@ describe("a traced shop", () => {
       expect(parentOf("product.prepare")).toBe("tell product.prepare");
       expect(parentOf("decide")).toBe("transaction-manager.run");
       expect(parentOf("payment.commit")).toBe("tell payment.commit");
-      expect(parentOf("publish")).toBe("order.commit");
-      expect(parentOf("notification.receive")).toBe("publish");
+      if (brokers) expect(parentOf("publish")).toBe("order.commit");
+      expect(parentOf("order.confirmed.v1")).toBe(brokers ? "publish" : "order.commit");
       for (const { startTimeUnixNano, endTimeUnixNano, spanId } of spans) {
         expect(BigInt(endTimeUnixNano)).toBeGreaterThanOrEqual(BigInt(startTimeUnixNano));
         expect(spanId).toMatch(/^[0-9a-f]{16}$/);
@@ -195,4 +201,4 @@ describe("a traced shop", () => {
       "http.response.status_code": 200,
     });
   });
-});
+}

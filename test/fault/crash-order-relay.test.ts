@@ -1,14 +1,16 @@
-/** The relay of order's outbox and its receiver are killed around their durable steps: an event has one effect. */
+/** The relay of order's outbox and a consumer are killed around their durable steps: an event has one effect. */
 import { describe } from "@jest/globals";
 import { testCrashes, threeWays } from "./fleet/crash.ts";
 
 describe("the relay", () =>
+  testCrashes(["order"], threeWays("outbox-published", ["either", "either", "either"])));
+describe("the consumer", () =>
   testCrashes(
-    ["order"],
+    ["notification"],
     [
-      ...threeWays("call notification.receive", ["either", "either", "either"]),
-      ...threeWays("outbox-published", ["either", "either", "either"]),
+      ...threeWays("event-offset-moved", ["either", "either", "either"]),
+      ...threeWays("inbox-taken", ["either", "either", "either"]),
+      ...threeWays("notification_insert", ["either", "either", "either"]),
+      ...threeWays("notification_insert + commit", ["either", "either", "either"]),
     ],
   ));
-describe("the receiver", () =>
-  testCrashes(["notification"], threeWays("notification_insert", ["either", "either", "either"])));

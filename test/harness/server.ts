@@ -11,15 +11,16 @@ import { DATABASES, type DatabaseName } from "../../config/index.ts";
 import { createDatabaseIfMissing, migrate } from "../../mixins/database.mixin.ts";
 import { ensurePostgres, type Postgres } from "../../scripts/postgres.ts";
 import { DIRECTORY_VARIABLE, SERVER_VARIABLE, templateName, urlOfDatabase } from "./databases.ts";
+import { shareKafka } from "./kafka.share.ts";
 
-let running: { postgres: Postgres; dataDir: string } | undefined;
+let running: { postgres: Postgres; dataDir: string; stopKafka: () => Promise<void> } | undefined;
 
 export async function startServer(): Promise<void> {
   const dataDir = await mkdtemp(path.join(tmpdir(), "shop-test-"));
   // The data is thrown away, so nothing of it needs to survive a power cut.
   const settings = { fsync: "off", synchronous_commit: "off", full_page_writes: "off", max_wal_size: "2GB" };
   const postgres = await ensurePostgres({ dataDir, settings });
-  running = { postgres, dataDir };
+  running = { postgres, dataDir, stopKafka: await shareKafka(dataDir) };
   for (const signal of ["SIGINT", "SIGTERM"] as const) process.once(signal, () => abandon(signal));
   process.env[SERVER_VARIABLE] = postgres.url;
   process.env[DIRECTORY_VARIABLE] = dataDir;
@@ -33,9 +34,9 @@ export async function startServer(): Promise<void> {
 
 export async function stopServer(): Promise<void> {
   if (!running) return;
-  const { postgres, dataDir } = running;
+  const { postgres, dataDir, stopKafka } = running;
   running = undefined;
-  await postgres.stop();
+  await Promise.all([stopKafka(), postgres.stop()]);
   await rm(dataDir, { recursive: true });
 }
 

@@ -14,8 +14,13 @@ export async function describeWith(
     await (await start()).stop();
     return describe;
   } catch (err) {
-    if (process.env.CI || !(err instanceof ServerMissing)) throw err;
-    console.warn(`SKIPPED, because ${err.message}`);
-    return describe.skip;
+    return skipWithout(err);
   }
+}
+
+/** Throws what is no absence, and in CI any. */
+export function skipWithout(err: unknown): typeof describe.skip {
+  if (process.env.CI || !(err instanceof ServerMissing)) throw err;
+  console.warn(`SKIPPED, because ${err.message}`);
+  return describe.skip;
 }

@@ -2,6 +2,7 @@
 import { afterAll, beforeAll, beforeEach, expect, test } from "@jest/globals";
 import type { PrepareEntry, TxId } from "../../actors/protocol/messages.ts";
 import { newId } from "../../lib/ids.ts";
+import { markAnsweredPending } from "../../services/order/order.repository.ts";
 import { entryOf, type Replica } from "../support/replica.ts";
 import { order, orderRequest } from "./order.subject.ts";
 import { Bench } from "./subject.ts";
@@ -36,6 +37,29 @@ test("a prepare that names the holder aborts it, takes the key and votes yes, al
   const second = attempt(first.txId);
   expect(await replica.vote(second)).toEqual(YES);
   expect([await stateOf(first), await stateOf(second)]).toEqual(["aborted", "prepared"]);
+});
+
+test("a holder whose client was answered pending is told to be rejected, and nobody else is", async () => {
+  const { db } = replica;
+  const [first, stranger] = [attempt(), entryOf(orderRequest())];
+  await replica.votes([first, stranger]);
+  expect(await markAnsweredPending(db, first.txId)).toBe("prepared");
+  const second = attempt(first.txId);
+  await replica.vote(second);
+  expect(await replica.abort(stranger.txId, second.txId)).toEqual(["done", "done"]);
+  const { rows } = await db.query<{ type: string; orderId: string; userId: string }>({
+    text: `select type, payload ->> 'orderId' as "orderId", payload ->> 'userId' as "userId"
+           from outbox where key = any($1::uuid[])`,
+    values: [[first.txId, second.txId, stranger.txId]],
+  });
+  expect(rows).toEqual([{ type: "order.rejected", orderId: first.txId, userId: key.userId }]);
+});
+
+test("what is aborted is not answered as pending any more", async () => {
+  const aborted = attempt();
+  await replica.vote(aborted);
+  await replica.abort(aborted.txId);
+  expect(await markAnsweredPending(replica.db, aborted.txId)).toBeUndefined();
 });
 
 test("an old prepare after the key was rebound is a no, whether it is a repeat, names nobody, or names the first", async () => {

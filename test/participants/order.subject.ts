@@ -48,7 +48,7 @@ export const order: Subject = {
         "no request": null,
       },
       held: () => count("orders where state = 'prepared'"),
-      sold: () => count("outbox"),
+      sold: () => count("outbox where type = 'order.confirmed'"),
     };
   },
 };

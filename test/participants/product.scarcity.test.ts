@@ -77,7 +77,7 @@ describe("with one unit left", () => {
 test("a price or currency that differs, and a product that is gone, are noes with what is true now", async () => {
   const replica = await bench.replica();
   const [a, b] = (await addProducts(bench.db, 2, 9)) as [string, string];
-  await deleteProduct(bench.db, b);
+  await deleteProduct(bench.db, b, {});
   const dearer = reservation([a, 1]);
   (dearer.lines[0] as { unitPrice: number }).unitPrice = 999;
   const dollars = { ...reservation([a, 1]), currency: "USD" };
@@ -102,7 +102,7 @@ test("a product that is deleted while an order holds it is still sold, and relea
   const [id] = (await addProducts(bench.db, 1, 5)) as [string];
   const [sold, released] = [entryOf(reservation([id, 2])), entryOf(reservation([id, 1]))];
   await replica.votes([sold, released]);
-  await deleteProduct(bench.db, id);
+  await deleteProduct(bench.db, id, {});
   expect(await replica.commit(sold.txId)).toEqual(["done"]);
   expect(await replica.abort(released.txId)).toEqual(["done"]);
   expect(await stockOf([id])).toEqual([{ on_hand: 3, reserved: 0 }]);

@@ -23,7 +23,7 @@ export async function addProducts(db: Database, count: number, stock: number): P
     currency: "EUR",
     stock,
   }));
-  await insertProducts(db, products, undefined);
+  await insertProducts(db, products, {});
   return ids;
 }
 

@@ -26,7 +26,7 @@ beforeAll(async () => {
     orders = await Promise.all([1, 2, 3].map(() => buy(shop, both, "tok_ok")));
     await expect(buy(shop, both, "tok_declined")).rejects.toMatchObject({ code: 402 });
     await shop.broker.call("product.remove", { id: blue.id }, { meta: { user } });
-    await untilPublished();
+    await untilTaken();
   } finally {
     await shop.stop();
   }
@@ -43,10 +43,11 @@ const createProduct = (shop: TestShop, sku: string): Promise<Product> =>
 const buy = (shop: TestShop, items: object[], token: string): Promise<Order> =>
   shop.broker.call("order.place", { items, payment: { token } }, { meta: { user } });
 
-const untilPublished = () =>
-  until("every event is published and every commit acknowledged", async () => {
-    const [row] = await run("order", "select count(*)::int as left from outbox where published_at is null");
-    return row?.left === 0 && (await audit(databases.urls)).inDoubt === 0;
+const untilTaken = () =>
+  until("every event is taken and every commit acknowledged", async () => {
+    const [told] = await run("order", "select count(*)::int as n from outbox");
+    const [taken] = await run("notification", "select count(*)::int as n from notifications");
+    return told?.n === taken?.n && (await audit(databases.urls)).inDoubt === 0;
   });
 
 const run = (name: DatabaseName, sql: string) => query(databases, name, sql);
@@ -259,11 +260,25 @@ describe("I5 fails when", () => {
       /not there and has 1 events/,
     ],
     [
-      "a published event had no effect",
+      "an event had no effect",
       "notification",
       "notifications",
       "delete from notifications where ctid = (select min(ctid) from notifications)",
-      /notification has not taken it/,
+      /had no effect/,
+    ],
+    [
+      "an event was passed over",
+      "notification",
+      "inbox",
+      "delete from inbox",
+      /was passed, and notification has not taken it/,
+    ],
+    [
+      "a confirmed order was told to be rejected",
+      "order",
+      "outbox",
+      "insert into outbox (type, version, key, payload) values ('order.rejected', 1, ORDER, '{}')",
+      /told to be rejected 1 times/,
     ],
   ])("%s", async (_what, name, table, sql, sentence) => {
     expect(await violated("I5", { in: name, table, sql })).toMatch(sentence);

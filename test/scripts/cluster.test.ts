@@ -1,7 +1,7 @@
 /** `npm run cluster` as a person uses it: processes of its own, commands beside it, kill -9, a Ctrl-C. */
 import { type ChildProcess, spawn } from "node:child_process";
 import { once } from "node:events";
-import { mkdtemp, rm } from "node:fs/promises";
+import { mkdtemp, readdir, rm } from "node:fs/promises";
 import path from "node:path";
 import { afterAll, beforeAll, expect, it } from "@jest/globals";
 import pg from "pg";
@@ -12,14 +12,17 @@ import { freePort } from "../../scripts/ports.ts";
 import { birthOf } from "../../scripts/processes.ts";
 import { startNats } from "../../scripts/servers/nats.ts";
 import { cloneDatabases, DIRECTORY_VARIABLE, type TestDatabases } from "../harness/databases.ts";
+import { sharedKafka } from "../harness/kafka.ts";
 import { describeWith } from "../harness/servers.ts";
 import { ADMIN } from "../harness/shop.ts";
 import { type Reply, Shopper, type User } from "../support/client.ts";
+import { createClient, produce } from "../support/kafka.ts";
 import { until } from "../support/until.ts";
 
 const START_MS_MAX = 120_000;
 
 const describe = await describeWith(startNats);
+const kafka = await sharedKafka();
 
 describe("a worker cluster", () => {
   let databases: TestDatabases;
@@ -47,7 +50,8 @@ describe("a worker cluster", () => {
     };
     for (const [name, url] of Object.entries(databases.urls))
       env[`DATABASE_URL_${environmentName(name)}`] = url;
-    supervisor = run("--scale", "order=2");
+    // Where there is one to have: a Kafka of its own, not the one that is shared.
+    supervisor = run("--scale", "order=2", ...(kafka.brokers ? ["--kafka"] : []));
     for (const stream of [supervisor.stdout, supervisor.stderr])
       stream?.on("data", (data: Buffer) => {
         output += data;
@@ -112,6 +116,16 @@ describe("a worker cluster", () => {
     );
     const table = await command("status");
     expect(table).toMatch(/order +order-1 +\d+ +ready +empty +-/);
+  });
+
+  kafka.describe("with --kafka", () => {
+    it("starts a Kafka whose topics stay in its data", async () => {
+      const { kafkaBrokers } = await status();
+      expect(await command("status")).toContain(`events over Kafka at ${kafkaBrokers}`);
+      const client = createClient(kafkaBrokers as string);
+      await produce(client, "any", ["1"]);
+      expect(await readdir(path.join(env.DATA_DIR as string, "kafka", "data"))).toContain("any-0");
+    });
   });
 
   it("sells across its processes", async () => {

@@ -201,6 +201,27 @@ export const MISTAKES: Record<
       find("KafkaTopic", "shop.orders.v1").spec.partitions = 3;
     },
   ],
+  "a topic has other partitions than the nodes would give it": [
+    "production",
+    "a topic is as the nodes would make it",
+    (find) => {
+      find("KafkaTopic", "shop.users.v1").spec.partitions = 24;
+    },
+  ],
+  "a topic of dead letters is forgotten": [
+    "production",
+    "a topic is as the nodes would make it",
+    (find) => {
+      find("KafkaTopic", "shop.products.v1.dlq").spec.topicName = "shop.products.dlq";
+    },
+  ],
+  "the scaler watches a group that nobody is in": [
+    "local",
+    "a scaler that watches a group watches its workload's",
+    (find) => {
+      find("ScaledObject", "notification").spec.triggers[0].metadata.consumerGroup = "notification";
+    },
+  ],
   "PostgreSQL may fail over to an instance without the last commits": [
     "production",
     "an acknowledged commit survives the loss of its server",

@@ -2,12 +2,19 @@
 import { type ChildProcess, spawn } from "node:child_process";
 import { once } from "node:events";
 import { existsSync } from "node:fs";
+import { mkdtemp, rm } from "node:fs/promises";
 import { connect } from "node:net";
+import { tmpdir } from "node:os";
+import path from "node:path";
 import { expect, it } from "@jest/globals";
 import { birthOf } from "../../scripts/processes.ts";
+import { startKafka } from "../../scripts/servers/kafka.ts";
 import { startNats } from "../../scripts/servers/nats.ts";
 import { startRedis } from "../../scripts/servers/redis.ts";
+import { type Kind, startServer } from "../../scripts/servers/server.ts";
+import { sharedKafka } from "../harness/kafka.ts";
 import { describeWith } from "../harness/servers.ts";
+import { consume, createClient, produce } from "../support/kafka.ts";
 import { until } from "../support/until.ts";
 
 for (const start of [startNats, startRedis]) {
@@ -42,6 +49,65 @@ for (const start of [startNats, startRedis]) {
     });
   });
 }
+
+// It takes seconds to start, so there are fewer tests of it, and fewer Kafkas in them.
+(await sharedKafka()).describe("a server of startKafka", () => {
+  it("comes back on the port it had, with the topics of the directory it is given", async () => {
+    const directory = await mkdtemp(path.join(tmpdir(), "shop-test-kafka-"));
+    try {
+      const one = await startKafka({ directory });
+      const client = createClient(one.url);
+      await produce(client, "orders", ["1", "2"]);
+      process.kill(one.pid as number, "SIGKILL");
+      await until("it is gone", () => !isRunning(one.pid));
+      await one.stop();
+      const again = await startKafka({ directory, port: one.port });
+      try {
+        expect(again.url).toBe(one.url);
+        await produce(client, "orders", ["3"]);
+        expect(await consume(client, "orders", 3)).toEqual(["1", "2", "3"]);
+      } finally {
+        await again.stop();
+      }
+      expect(isRunning(again.pid)).toBe(false);
+    } finally {
+      await rm(directory, { recursive: true });
+    }
+  });
+
+  it("ends when whoever started it is killed, and its files with it", async () => {
+    const { child, pid, directory } = await startElsewhere("startKafka");
+    child.kill("SIGKILL");
+    await once(child, "exit");
+    await until("the server has ended", () => !isRunning(pid));
+    await until("its directory has gone", () => !existsSync(directory));
+  });
+
+  it("is told by brokers in the environment, and found missing where nothing answers there", async () => {
+    const { brokers } = await sharedKafka();
+    try {
+      process.env.KAFKA_BROKERS = `${brokers},127.0.0.1:1`;
+      const same = await startKafka();
+      expect(same).toMatchObject({ url: `${brokers},127.0.0.1:1`, pid: undefined });
+      await same.stop();
+      process.env.KAFKA_BROKERS = "127.0.0.1:1";
+      await expect(startKafka()).rejects.toThrow("KAFKA_BROKERS=127.0.0.1:1 does not answer");
+    } finally {
+      delete process.env.KAFKA_BROKERS;
+    }
+  });
+});
+
+it("that ends at its start says why", async () => {
+  await expect(startServer(broken)).rejects.toThrow(/does not answer on port .* it said: no such luck/);
+});
+
+const broken: Kind = {
+  name: "broken",
+  argv: () => ["sh", "-c", "echo no such luck; exit 1"],
+  greeting: "",
+  answer: "x",
+};
 
 /** In a process that does nothing else, and does not end by itself. */
 async function startElsewhere(

@@ -98,7 +98,8 @@ test.each<[string, RegExp, (shop: Shop, txId: string) => void]>([
   [
     "an event that is missing",
     /0 events for 1 confirmed orders/,
-    ({ databases }, txId) => databases.order.write((view) => view.put("outbox", txId, undefined)),
+    ({ databases }, txId) =>
+      databases.order.write((view) => view.put("outbox", `order.confirmed ${txId}`, undefined)),
   ],
   ["money that is given back", /payment voids .*, which is commit/, ({ bank }, txId) => void bank.void(txId)],
   [

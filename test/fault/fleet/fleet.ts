@@ -159,6 +159,16 @@ export class Fleet {
         return [what, row?.n ?? 0] as const;
       }),
     );
+    const [offset] = await this.query<{ position: string }>(
+      "notification",
+      "select position from event_offsets",
+    );
+    const [behind] = await this.query<{ n: number }>(
+      "order",
+      "select count(*)::int as n from outbox where position > $1",
+      [offset?.position ?? 0],
+    );
+    counts.push(["events not taken", behind?.n ?? 0]);
     return Object.fromEntries(counts.filter(([, n]) => n > 0));
   }
 

@@ -107,13 +107,15 @@ describe("an operator of a shop of two nodes", () => {
   });
 
   test("sees events that wait, and for how long, and the books in order", async () => {
-    expect(await operator.type("outbox", /order +0/)).toBeTruthy();
+    expect(await operator.type("events lag", /notification +orders not taken +0/)).toMatch(
+      /order +not published +0/,
+    );
     await operator.type("drain notification --last", /hosts notification no more/);
     holdInquiries(whole.broker);
     const txId = await leaveInDoubt(whole.broker, mug, { quantity: 1 });
     await operator.type(`tx force ${txId} commit --reason "all have voted"`, /forced/);
     await until("the event waits", async () =>
-      /order +1 +\d+ (ms|s)/.test(await operator.type("outbox", /order +\d.*\n/)),
+      /it is away +1 +\d+ (ms|s)/.test(await operator.type("events lag", /it is away .*\n/)),
     );
     const books = await operator.type("shop audit", /I5 .*\n/);
     expect(books).toMatch(/I1 /);

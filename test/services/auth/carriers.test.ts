@@ -10,6 +10,7 @@ import { type Carrier, overBroker } from "../../../mixins/carrier.ts";
 import { HttpCarrier } from "../../../mixins/http.carrier.ts";
 import { freePort } from "../../../scripts/ports.ts";
 import { openUserPort } from "../../../services/auth/user.port.ts";
+import { openUserPort as openContacts } from "../../../services/notification/user.port.ts";
 import { openAuthPort } from "../../../services/user/auth.port.ts";
 import { cloneDatabases, type TestDatabases } from "../../harness/databases.ts";
 import { startTestShop, type TestShop } from "../../harness/shop.ts";
@@ -62,15 +63,22 @@ describe.each<[string, () => { toAuth: Carrier; toUser: Carrier }]>([
   let ports: {
     auth: ReturnType<typeof openAuthPort>;
     user: ReturnType<typeof openUserPort>;
+    contacts: ReturnType<typeof openContacts>;
     carrier: Carrier;
   };
   beforeAll(() => {
     const { toAuth, toUser } = carriers();
-    ports = { auth: openAuthPort(toAuth), user: openUserPort(toUser), carrier: toAuth };
+    ports = {
+      auth: openAuthPort(toAuth),
+      user: openUserPort(toUser),
+      contacts: openContacts(toUser),
+      carrier: toAuth,
+    };
   });
   afterAll(() => {
     ports.auth.close();
     ports.user.close();
+    ports.contacts.close();
   });
 
   test("logins are ended, all of an account and no other's, once", async () => {
@@ -100,6 +108,13 @@ describe.each<[string, () => { toAuth: Carrier; toUser: Carrier }]>([
     ).toBeNull();
     expect(await ports.user.get(broker, ann.id)).toEqual(ann);
     expect(await ports.user.get(broker, newId())).toBeNull();
+  });
+
+  test("addresses are answered for those who exist", async () => {
+    const [ann, bob] = [await account(), await account()];
+    const contacts = await ports.contacts.contacts(joint.broker, [ann.id, newId(), bob.id, ann.id]);
+    expect(contacts).toEqual(new Map([ann, bob].map(({ id, email }) => [id, { id, email, name: "Ann" }])));
+    expect((await ports.contacts.contacts(joint.broker, [])).size).toBe(0);
   });
 
   test("a refusal is the same error", async () => {

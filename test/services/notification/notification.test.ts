@@ -5,7 +5,8 @@ import { notificationOf } from "../../../services/notification/notification.ts";
 const userId = newId();
 const orderId = newId();
 const line = { productId: newId(), sku: "MUG", name: "Mug", quantity: 2, unitPrice: 1_000 };
-const confirmed = { orderId, userId, total: 199_900, currency: "EUR", lines: [line, line] };
+const order = { orderId, userId, total: 199_900, currency: "EUR", lines: [line, line] };
+const registered = { userId, email: "a@example.com", name: "Ann" };
 const event = (type: string, version: number, payload: Record<string, unknown>) => ({
   id: newId(),
   type,
@@ -13,59 +14,89 @@ const event = (type: string, version: number, payload: Record<string, unknown>) 
   key: orderId,
   payload,
   time: "2026-01-02T03:04:05.678Z",
+  traceparent: null,
 });
 
-describe("an event becomes a message", () => {
-  test("to the buyer of a confirmed order, with its number, its products and its total", () => {
-    expect(notificationOf(event("order.confirmed", 1, confirmed))).toMatchObject({
-      status: "stored",
-      userId,
-      subject: "Your order is confirmed",
-      text: `Thank you for your order ${orderId}: 2 products, EUR 1,999.00.`,
-    });
+describe("an event becomes a letter", () => {
+  test("to the buyer of a confirmed order, with its number, its lines and its total, as text and as HTML", () => {
+    const letter = notificationOf(event("order.confirmed", 1, order));
+    expect(letter).toMatchObject({ userId, subject: "Your order is confirmed" });
+    expect(letter.text).toBe(`Thank you. Your order ${orderId} is confirmed.
+
+  2 x Mug (MUG): EUR 20.00
+  2 x Mug (MUG): EUR 20.00
+Total: EUR 1,999.00
+`);
+    expect(letter.html).toContain(orderId);
+    expect(letter.html).toMatch(/2 × Mug <small>\(MUG\)<\/small><\/td>.*EUR 20\.00/);
+    expect(letter.html).toContain("<b>EUR 1,999.00</b>");
+  });
+
+  test("to whoever was told that an order is pending, and now is that it came to nothing", () => {
+    const letter = notificationOf(event("order.rejected", 1, order));
+    expect(letter).toMatchObject({ userId, subject: "Your order could not be carried out" });
+    for (const part of [letter.text, letter.html]) {
+      expect(part).toContain(orderId);
+      expect(part).toContain("nothing was bought, and no money is held");
+    }
   });
 
   test("in a currency of any number of decimals", () => {
     const text = (currency: string) =>
-      (notificationOf(event("order.confirmed", 1, { ...confirmed, currency })) as { text: string }).text;
-    expect(text("JPY")).toContain("JPY 199,900.");
-    expect(text("KWD")).toContain("KWD 199.900.");
+      notificationOf(event("order.confirmed", 1, { ...order, currency })).text;
+    expect(text("JPY")).toContain("Total: JPY 199,900\n");
+    expect(text("KWD")).toContain("Total: KWD 199.900\n");
   });
 
   test("to whoever registered", () => {
-    const welcome = notificationOf(
-      event("user.registered", 1, { userId, email: "a@example.com", name: "Ann" }),
-    );
-    expect(welcome).toMatchObject({ status: "stored", userId, text: "Welcome to the shop, Ann." });
+    const letter = notificationOf(event("user.registered", 1, registered));
+    expect(letter).toMatchObject({ userId, subject: "Welcome" });
+    expect(letter.text).toBe("Welcome to the shop, Ann.\n\nYour account is a@example.com.\n");
   });
 });
 
-describe("an event is ignored, with the reason", () => {
+describe("what people and products are called", () => {
+  const evil = `<img src=x onerror="alert('1')">&amp;`;
+  const inHtml = "&lt;img src=x onerror=&quot;alert(&#39;1&#39;)&quot;&gt;&amp;amp;";
+
+  test("is text in HTML, whatever it looks like", () => {
+    const letters = [
+      notificationOf(event("user.registered", 1, { ...registered, name: evil })),
+      notificationOf(event("order.confirmed", 1, { ...order, lines: [{ ...line, name: evil }] })),
+      notificationOf(event("order.rejected", 1, { ...order, lines: [{ ...line, sku: evil }] })),
+    ];
+    for (const { html } of letters) {
+      expect(html).toContain(inHtml);
+      expect(html).not.toContain("<img");
+    }
+  });
+
+  test("stays on its line, and leaves the direction of writing alone", () => {
+    const name = "Mug\r\nTotal: EUR 0.00\u2028\u202egum\u0007";
+    const { text } = notificationOf(event("order.confirmed", 1, { ...order, lines: [{ ...line, name }] }));
+    expect(text.split("\n")[2]).toBe("  2 x Mug Total: EUR 0.00 gum (MUG): EUR 20.00");
+  });
+});
+
+describe("an event that cannot be told to anybody is an error that says why", () => {
   test.each([
-    ["of another type", event("order.shipped", 1, confirmed), "order.shipped.v1 is not known here"],
-    ["of another version", event("order.confirmed", 2, confirmed), "order.confirmed.v2 is not known here"],
-    ["named like a member of every object", event("constructor", 1, {}), "constructor.v1 is not known here"],
+    ["of another type", event("order.shipped", 1, order), "nobody is told of order.shipped.v1"],
+    ["of another version", event("order.confirmed", 2, order), "nobody is told of order.confirmed.v2"],
+    ["named like a member of every object", event("constructor", 1, {}), "nobody is told of constructor.v1"],
+    ["without a user", event("order.confirmed", 1, { ...order, userId: undefined }), "userId is no id"],
+    ["with half a total", event("order.rejected", 1, { ...order, total: 0.5 }), "total is no amount"],
+    ["in no currency", event("order.confirmed", 1, { ...order, currency: "euro" }), "currency is none"],
     [
-      "without a user",
-      event("order.confirmed", 1, { ...confirmed, userId: undefined }),
-      "the payload of order.confirmed.v1 does not fit",
-    ],
-    [
-      "with half a total",
-      event("order.confirmed", 1, { ...confirmed, total: 0.5 }),
-      "the payload of order.confirmed.v1 does not fit",
-    ],
-    [
-      "in no currency",
-      event("order.confirmed", 1, { ...confirmed, currency: "euro" }),
-      "the payload of order.confirmed.v1 does not fit",
+      "with a line that is none",
+      event("order.confirmed", 1, { ...order, lines: [null] }),
+      "lines are not those",
     ],
     [
       "of a registration without a name",
-      event("user.registered", 1, { userId }),
-      "the payload of user.registered.v1 does not fit",
+      event("user.registered", 1, { ...registered, name: 1 }),
+      "name is no text",
     ],
-  ])("%s", (_what, ignored, reason) => {
-    expect(notificationOf(ignored)).toEqual({ event: ignored, status: "ignored", reason });
+  ])("%s", (_what, told, reason) => {
+    expect(() => notificationOf(told)).toThrow(reason);
   });
 });

@@ -1,0 +1,94 @@
+/**
+ * Nobody who buys waits for Kafka or for mail. Orders are bought as fast as a shop of one process sells them, in turn
+ * with both servers up and with both killed; the rate may hardly differ. With both up, a constant rate of events must be
+ * published within a second.
+ */
+import { percentile } from "../../scripts/replay/report.ts";
+import { Crowd } from "./crowd.ts";
+import type { Drill } from "./drill.ts";
+import { EventChain, isWhole } from "./event.chain.ts";
+import { EventServers } from "./event.servers.ts";
+import { auditLine, Shop } from "./shop.ts";
+import { outcomes } from "./traffic.ts";
+
+const CLIENTS = 64;
+const ORDERS = { orders: 1, declined: 0 };
+/** Up and down in turn: a machine that slows down slows both. */
+const TURNS = 3;
+const DOWN_SHARE_MIN = 0.9;
+const LAG_P99_MS_MAX = 1_000;
+const EVENTS_PER_SECOND = 500;
+const THROUGH_MS_MAX = 180_000;
+
+export const eventsDown: Drill = {
+  name: "events-down",
+  about: `Kafka and SMTP killed: orders at ${DOWN_SHARE_MIN * 100} % of the rate with them, or more; with them, ${EVENTS_PER_SECOND} events/s are published within ${LAG_P99_MS_MAX / 1_000} s (p99)`,
+  takes: ["seconds", "times"],
+  async run(site, { seconds = 8, times = TURNS }) {
+    const servers = await EventServers.open(site);
+    const shop = await Shop.open(site, servers.env);
+    const chain = new EventChain((...query) => shop.query(...query), servers);
+    const crowd = await Crowd.gather(site, shop.url);
+    const rate = () => crowd.rate(CLIENTS, seconds, ORDERS);
+    await rate(); // warms up
+
+    const up: number[] = [];
+    const down: number[] = [];
+    for (let turn = 0; turn < times; turn++) {
+      // What waits is sent as fast as it goes, which is no measure of a shop that keeps up.
+      await chain.untilThrough(site, THROUGH_MS_MAX);
+      up.push(await rate());
+      await Promise.all([servers.kafka.kill(), servers.smtp.kill()]);
+      down.push(await rate());
+      await Promise.all([servers.kafka.revive(), servers.smtp.revive()]);
+      site.say(`orders per second: ${up.at(-1)} with Kafka and SMTP, ${down.at(-1)} without`);
+    }
+    await chain.untilThrough(site, THROUGH_MS_MAX);
+
+    const since = await newest(shop);
+    crowd.begin(EVENTS_PER_SECOND, { mix: ORDERS });
+    await site.pause(2 * seconds * 1_000);
+    const { requests, orderIds, perSecond } = await crowd.end();
+    const throughMs = await chain.untilThrough(site, THROUGH_MS_MAX);
+    const lags = await shop.query<{ ms: number }>(
+      "order",
+      `select extract(epoch from published_at - created_at)::float8 * 1000 as ms from outbox
+       where sequence > $1 order by 1`,
+      [since],
+    );
+    const lagsMs = lags.map(({ ms }) => Math.round(ms));
+    const figures = await chain.judge();
+    const report = await shop.audit({ acknowledged: orderIds, eventsSettled: true });
+    site.say(auditLine(report));
+
+    const downShare = Math.round((sum(down) / sum(up)) * 1_000) / 1_000;
+    const eventsPerSecond = Math.round(lagsMs.length / (2 * seconds));
+    const lagP99Ms = percentile(lagsMs, 0.99);
+    const auditOk = report.ok && report.inDoubt === 0;
+    return {
+      upPerSecond: up,
+      downPerSecond: down,
+      downShare,
+      offeredPerSecond: perSecond,
+      failures: outcomes(requests),
+      eventsPerSecond,
+      lagP50Ms: percentile(lagsMs, 0.5),
+      lagP99Ms,
+      lagMaxMs: lagsMs.at(-1),
+      throughMs,
+      ...figures,
+      auditOk,
+      ok: auditOk && downShare >= DOWN_SHARE_MIN && lagP99Ms < LAG_P99_MS_MAX && isWhole(figures),
+    };
+  },
+};
+
+const sum = (numbers: readonly number[]): number => numbers.reduce((total, n) => total + n, 0);
+
+async function newest(shop: Shop): Promise<string> {
+  const [row] = await shop.query<{ sequence: string }>(
+    "order",
+    "select coalesce(max(sequence), 0) as sequence from outbox",
+  );
+  return row?.sequence ?? "0";
+}

@@ -1,0 +1,127 @@
+/**
+ * Carries events by Kafka: a member of the service's consumer group, joined again whenever it has ended. Offsets move
+ * after the effect is durable; what is delivered again meets the inbox. Dead letters go to the topic's .dlq before they
+ * are kept in the consumer's database, and only then does the offset move.
+ */
+import { eventOf } from "../../lib/event.ts";
+import { type Arrival, type Delivery, Stopping } from "./delivery.ts";
+import type { DeadLetter } from "./inbox.rows.ts";
+import { type IncomingMessage, type Kafka, type Membership, NoLongerOurs } from "./kafka.ts";
+import type { Outage } from "./outage.ts";
+import { deadLetterTopicName, type Topic, topicName } from "./topics.ts";
+
+/** A stack is for people; Kafka's headers are not for books. */
+const STACK_CHARS_MAX = 8_000;
+
+interface GroupOptions {
+  service: string;
+  topics: readonly Topic[];
+  namespace: string;
+  kafka: Kafka;
+  delivery: Delivery;
+  outage: Outage;
+  logger: { error(...args: unknown[]): void };
+}
+
+export class KafkaGroup {
+  readonly #options: GroupOptions;
+  /** By the name that Kafka knows. */
+  readonly #topics: ReadonlyMap<string, Topic>;
+  /** When the last event of each topic that was taken here had happened. */
+  readonly #takenAt = new Map<Topic, number>();
+  #membership: Membership | undefined;
+  #isStopping = false;
+
+  constructor(options: GroupOptions) {
+    this.#options = options;
+    this.#topics = new Map(options.topics.map((topic) => [topicName(options.namespace, topic), topic]));
+  }
+
+  get #group(): string {
+    return `${this.#options.namespace}.${this.#options.service}`;
+  }
+
+  /** Joins the group unless it is in it. */
+  async tick(): Promise<boolean> {
+    const { kafka, namespace, outage, topics } = this.#options;
+    if (this.#membership?.isAlive || this.#isStopping) return false;
+    const membership = await outage.patiently(async () => {
+      const names = [...this.#topics.keys()];
+      await kafka.declare([...names, ...topics.map((topic) => deadLetterTopicName(namespace, topic))]);
+      return kafka.join({
+        group: this.#group,
+        topics: names,
+        deliver: (messages, pause) => this.#deliver(messages, pause),
+      });
+    });
+    this.#membership = membership;
+    if (this.#isStopping) await membership?.leave();
+    return false;
+  }
+
+  /** The age is that of the last event taken, so at most that of the oldest not taken and a bit. */
+  async lag(): Promise<{ topic: Topic; events: number; seconds: number | null }[]> {
+    const behind = await this.#options.kafka.lag(this.#group, [...this.#topics.keys()]);
+    return [...this.#topics].map(([name, topic]) => {
+      const events = behind.get(name) ?? 0;
+      const takenAt = this.#takenAt.get(topic);
+      const seconds = takenAt === undefined ? null : Math.max(0, (Date.now() - takenAt) / 1_000);
+      return { topic, events, seconds: events === 0 ? 0 : seconds };
+    });
+  }
+
+  async stop(): Promise<void> {
+    this.#isStopping = true;
+    await this.#membership?.leave();
+    await this.#options.kafka.close();
+  }
+
+  async #deliver(messages: IncomingMessage[], pause: (ms: number) => Promise<void>): Promise<void> {
+    const { delivery, logger } = this.#options;
+    const arrivals = messages.map(
+      ({ topic, partition, offset, value }): Arrival => ({
+        topic: this.#topics.get(topic) as Topic,
+        partition,
+        position: offset,
+        body: value,
+        event: eventOf(value),
+      }),
+    );
+    try {
+      await delivery.deliver(arrivals, { pause, buried: (letter) => this.#publish(letter) });
+    } catch (err) {
+      if (err instanceof NoLongerOurs) throw err;
+      if (err instanceof Stopping) throw new NoLongerOurs("the service stops");
+      logger.error("events cannot be taken, they are tried again:", err);
+      throw err;
+    }
+    const last = arrivals.at(-1);
+    if (last?.event) this.#takenAt.set(last.topic, Date.parse(last.event.time));
+  }
+
+  async #publish({
+    id,
+    topic,
+    partition,
+    position,
+    body,
+    error,
+    stack,
+    attempts,
+  }: DeadLetter): Promise<void> {
+    const { kafka, namespace, service } = this.#options;
+    const headers = {
+      "dead-letter-id": id,
+      error,
+      stack: (stack ?? "").slice(0, STACK_CHARS_MAX),
+      attempts: String(attempts),
+      group: `${namespace}.${service}`,
+      topic: topicName(namespace, topic),
+      partition: String(partition),
+      offset: String(position),
+      time: new Date().toISOString(),
+    };
+    const key = eventOf(body)?.key ?? null;
+    await kafka.publish(deadLetterTopicName(namespace, topic), [{ key, value: body, headers }]);
+  }
+}

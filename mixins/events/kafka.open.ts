@@ -1,0 +1,27 @@
+/** Kafka as the configuration has it, or none. */
+import { config } from "../../config/index.ts";
+import { Kafka } from "./kafka.ts";
+import { Outage } from "./outage.ts";
+
+interface Logger {
+  debug(...args: unknown[]): void;
+  info(...args: unknown[]): void;
+  warn(...args: unknown[]): void;
+}
+
+/** Undefined where events do not travel by Kafka. Connects to nothing yet. */
+export function openKafka(logger: Logger): Kafka | undefined {
+  const { kafkaBrokers, kafkaPartitions, kafkaReplication, nodeId } = config;
+  if (kafkaBrokers.length === 0) return undefined;
+  return new Kafka({
+    brokers: kafkaBrokers,
+    clientId: nodeId,
+    partitions: kafkaPartitions,
+    replication: kafkaReplication,
+    // What matters of it comes as an error too.
+    log: (text) => logger.debug(text),
+  });
+}
+
+export const kafkaOutage = (logger: Logger): Outage =>
+  new Outage(`Kafka (${config.kafkaBrokers.join(", ")})`, logger);

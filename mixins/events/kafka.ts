@@ -1,0 +1,339 @@
+/**
+ * Kafka, by kafkajs, and the only file that knows it: declares topics, publishes (idempotent producer, all replicas
+ * acknowledge), consumes as a member of a group, and tells how far a group is behind. Nothing here tries for long:
+ * whoever uses it tries again, and hears by an error that it must. A producer that has failed is replaced by a new one.
+ */
+import { setTimeout as sleep } from "node:timers/promises";
+import {
+  type Admin,
+  Kafka as Client,
+  type EachBatchPayload,
+  type KafkaMessage,
+  logLevel,
+  Partitioners,
+  type Producer,
+} from "kafkajs";
+
+/** A broker that is there answers within a fraction of this. */
+const CONNECT_MS_MAX = 2_000;
+const REQUEST_MS_MAX = 4_000;
+/** For what is over in a moment, such as a topic that was made just now; the rest is the caller's. */
+const RETRY = { retries: 5, initialRetryTime: 100, maxRetryTime: 500 } as const;
+/** A member outlives a broker's restart: a new one would have to wait until Kafka has given up the old. */
+const MEMBER_RETRY = { retries: 8, initialRetryTime: 200, maxRetryTime: 2_000 } as const;
+/** A member that says nothing for so long is dead; a try of a handler takes 3 s at most. */
+const SESSION_MS = 10_000;
+const HEARTBEAT_MS = 1_000;
+/** What a fetch waits for news; a stop waits for it. */
+const FETCH_MS_MAX = 500;
+/** Partitions that are worked on at once: each takes a connection of the consumer's pool. */
+const PARTITIONS_AT_ONCE = 3;
+const DELIVERED_MAX = 250;
+/** A closing that Kafka does not answer ends by itself. */
+const CLOSE_MS_MAX = 3_000;
+/** An order of a thousand lines with long names is larger than Kafka's default of 1 MB. */
+const MESSAGE_BYTES_MAX = 4_000_000;
+/** Of one request; it makes one batch of each partition, which must stay below the limit of a message. */
+const REQUEST_BYTES_MAX = 1_000_000;
+
+// The library asks for timers that are due before 1970, which run at once; Node warns of the first in a process, at
+// length. So the first is ours, and heard by nobody.
+const { emitWarning } = process;
+process.emitWarning = () => undefined;
+clearTimeout(setTimeout(() => undefined, -1));
+process.emitWarning = emitWarning;
+
+export interface KafkaOptions {
+  brokers: readonly string[];
+  clientId: string;
+  partitions: number;
+  replication: number;
+  /** What the library says, for whoever wants to know it all. */
+  log: (text: string) => void;
+}
+
+export interface OutgoingMessage {
+  key: string | null;
+  value: string;
+  headers: Record<string, string>;
+}
+
+export interface IncomingMessage {
+  topic: string;
+  partition: number;
+  offset: number;
+  value: string;
+}
+
+export interface Subscription {
+  group: string;
+  topics: readonly string[];
+  /**
+   * Messages of one partition, in order; their offset moves when it resolves. `pause` waits, and rejects where they are
+   * no longer this member's to take.
+   */
+  deliver(messages: IncomingMessage[], pause: (ms: number) => Promise<void>): Promise<void>;
+}
+
+export interface Membership {
+  /** False once it has ended by itself. */
+  readonly isAlive: boolean;
+  leave(): Promise<void>;
+}
+
+/** The messages in hand will be delivered again: to another member, or to this one after it has joined anew. */
+export class NoLongerOurs extends Error {}
+
+export class Kafka {
+  readonly #options: KafkaOptions;
+  readonly #client: Client;
+  #producer: Promise<Producer> | undefined;
+  #admin: Promise<Admin> | undefined;
+  readonly #declared = new Set<string>();
+  readonly #closed = Promise.withResolvers<never>();
+
+  constructor(options: KafkaOptions) {
+    this.#options = options;
+    this.#closed.promise.catch(() => undefined);
+    this.#client = new Client({
+      clientId: options.clientId,
+      brokers: [...options.brokers],
+      connectionTimeout: CONNECT_MS_MAX,
+      requestTimeout: REQUEST_MS_MAX,
+      retry: RETRY,
+      logLevel: logLevel.WARN,
+      logCreator:
+        () =>
+        ({ namespace, log }) =>
+          options.log(`${namespace}: ${log.message}`),
+    });
+  }
+
+  /** Makes topics that are not there. */
+  async declare(topics: readonly string[]): Promise<void> {
+    if (topics.every((topic) => this.#declared.has(topic))) return;
+    await this.#untilClosed(this.#declare(topics));
+    for (const topic of topics) this.#declared.add(topic);
+  }
+
+  async #declare(topics: readonly string[]): Promise<void> {
+    const admin = await this.#administrator();
+    const there = new Set(await admin.listTopics());
+    const missing = topics.filter((topic) => !there.has(topic));
+    const { partitions, replication } = this.#options;
+    if (missing.length > 0)
+      // Answers false where another node has made them meanwhile.
+      await admin.createTopics({
+        waitForLeaders: true,
+        topics: missing.map((topic) => ({
+          topic,
+          numPartitions: partitions,
+          replicationFactor: replication,
+          configEntries: [
+            { name: "max.message.bytes", value: String(MESSAGE_BYTES_MAX) },
+            // One replica may be away, and what was acknowledged is on disk at another.
+            { name: "min.insync.replicas", value: String(Math.max(1, replication - 1)) },
+          ],
+        })),
+      });
+  }
+
+  /** Resolves when all replicas have them; those of one key stay in order. */
+  async publish(topic: string, messages: readonly OutgoingMessage[]): Promise<void> {
+    this.#producer ??= this.#connectProducer();
+    const current = this.#producer;
+    try {
+      const producer = await this.#untilClosed(current);
+      for (const part of partsOf(messages))
+        await this.#untilClosed(producer.send({ topic, acks: -1, messages: part }));
+    } catch (err) {
+      if (this.#producer === current) this.#producer = undefined;
+      void current.then((producer) => inTime(producer.disconnect())).catch(() => undefined);
+      throw err;
+    }
+  }
+
+  /** Joins a group. Resolves when its messages begin to come. */
+  async join({ group, topics, deliver }: Subscription): Promise<Membership> {
+    const consumer = this.#client.consumer({
+      groupId: group,
+      sessionTimeout: SESSION_MS,
+      heartbeatInterval: HEARTBEAT_MS,
+      rebalanceTimeout: SESSION_MS,
+      maxWaitTimeInMs: FETCH_MS_MAX,
+      allowAutoTopicCreation: false,
+      retry: { ...MEMBER_RETRY, restartOnFailure: async () => false },
+    });
+    const membership = {
+      isAlive: true,
+      async leave() {
+        membership.isAlive = false;
+        await inTime(consumer.disconnect());
+      },
+    };
+    const joined = Promise.withResolvers<void>();
+    consumer.on(consumer.events.GROUP_JOIN, () => joined.resolve());
+    consumer.on(consumer.events.CRASH, ({ payload }) => {
+      membership.isAlive = false;
+      joined.reject(payload.error);
+    });
+    try {
+      await this.#untilClosed(consumer.connect());
+      await this.#untilClosed(consumer.subscribe({ topics: [...topics], fromBeginning: true }));
+      const running = consumer.run({
+        eachBatchAutoResolve: false,
+        partitionsConsumedConcurrently: PARTITIONS_AT_ONCE,
+        eachBatch: (payload) => deliverBatch(payload, deliver),
+      });
+      await this.#untilClosed(Promise.all([running, joined.promise]));
+      return membership;
+    } catch (err) {
+      joined.promise.catch(() => undefined);
+      await membership.leave();
+      throw err;
+    }
+  }
+
+  /** How many messages of each topic a group has not taken. */
+  async lag(group: string, topics: readonly string[]): Promise<Map<string, number>> {
+    return this.#untilClosed(this.#lag(group, topics));
+  }
+
+  async #lag(group: string, topics: readonly string[]): Promise<Map<string, number>> {
+    const admin = await this.#administrator();
+    try {
+      const taken = await admin.fetchOffsets({ groupId: group, topics: [...topics] });
+      const lags = taken.map(async ({ topic, partitions }) => {
+        const offsets = new Map(partitions.map(({ partition, offset }) => [partition, Number(offset)]));
+        const behind = (await admin.fetchTopicOffsets(topic)).map(({ partition, low, high }) => {
+          const offset = offsets.get(partition) ?? -1;
+          return Number(high) - Math.max(offset, Number(low));
+        });
+        return [topic, behind.reduce((sum, n) => sum + n, 0)] as const;
+      });
+      return new Map(await Promise.all(lags));
+    } catch (err) {
+      this.#forgetAdministrator();
+      throw err;
+    }
+  }
+
+  /** What is under way fails at once; what Kafka makes of it, its repeat will show. */
+  async close(): Promise<void> {
+    this.#closed.reject(new Error("it is closed"));
+    const producer = this.#producer;
+    const admin = this.#admin;
+    this.#producer = undefined;
+    this.#admin = undefined;
+    await Promise.all(
+      [producer, admin].map((client) => inTime(client?.then((connected) => connected.disconnect()))),
+    );
+  }
+
+  /** The library would go on trying for as long as its retries take. */
+  #untilClosed<Result>(work: Promise<Result>): Promise<Result> {
+    return Promise.race([work, this.#closed.promise]);
+  }
+
+  async #connectProducer(): Promise<Producer> {
+    const producer = this.#client.producer({
+      idempotent: true,
+      maxInFlightRequests: 1,
+      allowAutoTopicCreation: false,
+      createPartitioner: Partitioners.DefaultPartitioner,
+    });
+    await connecting(producer);
+    return producer;
+  }
+
+  #administrator(): Promise<Admin> {
+    if (!this.#admin) {
+      const admin = this.#client.admin();
+      this.#admin = connecting(admin).then(() => admin);
+      this.#admin.catch(() => this.#forgetAdministrator());
+    }
+    return this.#admin;
+  }
+
+  #forgetAdministrator(): void {
+    const admin = this.#admin;
+    this.#admin = undefined;
+    void admin?.then((connected) => inTime(connected.disconnect())).catch(() => undefined);
+  }
+}
+
+async function connecting(client: { connect(): Promise<void>; disconnect(): Promise<void> }): Promise<void> {
+  try {
+    await client.connect();
+  } catch (err) {
+    await inTime(client.disconnect());
+    throw err;
+  }
+}
+
+/** Ends by itself, and is never an error: there is nothing left to do about a connection that does not close. */
+async function inTime(work: Promise<unknown> | undefined): Promise<void> {
+  const over = new AbortController();
+  await Promise.race([
+    Promise.resolve(work).catch(() => undefined),
+    sleep(CLOSE_MS_MAX, undefined, { signal: over.signal }).catch(() => undefined),
+  ]);
+  over.abort();
+}
+
+function* partsOf(messages: readonly OutgoingMessage[]): Generator<OutgoingMessage[]> {
+  let part: OutgoingMessage[] = [];
+  let bytes = 0;
+  for (const message of messages) {
+    const size = Buffer.byteLength(message.value);
+    if (part.length > 0 && bytes + size > REQUEST_BYTES_MAX) {
+      yield part;
+      part = [];
+      bytes = 0;
+    }
+    part.push(message);
+    bytes += size;
+  }
+  if (part.length > 0) yield part;
+}
+
+async function deliverBatch(
+  { batch, heartbeat, resolveOffset, isRunning, isStale }: EachBatchPayload,
+  deliver: Subscription["deliver"],
+): Promise<void> {
+  const { topic, partition } = batch;
+  const stillOurs = () => {
+    if (!isRunning() || isStale()) throw new NoLongerOurs("the group is changing");
+  };
+  const pause = async (ms: number): Promise<void> => {
+    for (let leftMs = ms; leftMs > 0; leftMs -= HEARTBEAT_MS) {
+      stillOurs();
+      await sleep(Math.min(leftMs, HEARTBEAT_MS));
+      await heartbeat();
+    }
+    stillOurs();
+  };
+  for (let from = 0; from < batch.messages.length; from += DELIVERED_MAX) {
+    const messages = batch.messages.slice(from, from + DELIVERED_MAX);
+    try {
+      stillOurs();
+      await deliver(
+        messages.map((message) => incoming(topic, partition, message)),
+        pause,
+      );
+    } catch (err) {
+      // What was delivered before keeps its offset; the rest is fetched again by whoever has the partition then.
+      if (err instanceof NoLongerOurs) return;
+      throw err;
+    }
+    resolveOffset((messages.at(-1) as KafkaMessage).offset);
+    await heartbeat();
+  }
+}
+
+const incoming = (topic: string, partition: number, { offset, value }: KafkaMessage): IncomingMessage => ({
+  topic,
+  partition,
+  offset: Number(offset),
+  value: value?.toString() ?? "",
+});

@@ -1,0 +1,89 @@
+/** Consumers of events over a real Kafka, and what others see in its topics. */
+import { expect, test } from "@jest/globals";
+import { newId } from "../../../lib/ids.ts";
+import { sharedKafka } from "../../harness/kafka.ts";
+import { createClient, messagesOf } from "../../support/kafka.ts";
+import { Chain } from "./chain.ts";
+import { consumerTests } from "./consumer.cases.ts";
+
+const { brokers, namespace, describe } = await sharedKafka();
+
+describe("a shop with Kafka", () => {
+  consumerTests("with Kafka", async () => ({
+    env: { KAFKA_BROKERS: brokers, NAMESPACE: namespace, KAFKA_PARTITIONS: "2" },
+    stop: async () => undefined,
+  }));
+
+  test("its topics hold events by key, and dead letters with what is to be known of them", async () => {
+    const env = { KAFKA_BROKERS: brokers, NAMESPACE: `${namespace}-topics`, KAFKA_PARTITIONS: "5" };
+    const chain = await Chain.open(env);
+    try {
+      await chain.start({ teller: true, consumer: true });
+      const key = newId();
+      const [, strange] = await Promise.all([chain.tell(key, [1]), chain.tell(key, [2], { version: 2 })]);
+      const client = createClient(brokers);
+      const [told, ...others] = await messagesOf(client, `${env.NAMESPACE}.orders.v1`, 2);
+      const messages = [told, ...others].sort(
+        (one, other) => Number(one?.headers.version) - Number(other?.headers.version),
+      );
+      expect(messages.map((message) => [message?.key, message?.headers])).toEqual(
+        [1, 2].map((version) => [
+          key,
+          { id: expect.any(String), type: "order.told", version: String(version) },
+        ]),
+      );
+      expect(new Set(messages.map((message) => message?.partition)).size).toBe(1);
+
+      const [letter] = await messagesOf(client, `${env.NAMESPACE}.orders.v1.dlq`, 1);
+      expect(letter?.key).toBe(key);
+      expect(letter?.value).toBe(messages[1]?.value);
+      expect(JSON.parse(letter?.value as string)).toMatchObject({ id: strange[0], version: 2 });
+      expect(letter?.headers).toEqual({
+        "dead-letter-id": (await chain.inConsumer<{ id: string }>("select id from dead_letters"))[0]?.id,
+        error: "version 2 of order.told is not known here",
+        stack: expect.stringContaining("Error: version 2"),
+        attempts: "0",
+        group: `${env.NAMESPACE}.listener`,
+        topic: `${env.NAMESPACE}.orders.v1`,
+        partition: String(messages[1]?.partition),
+        offset: expect.stringMatching(/^[01]$/),
+        time: expect.stringMatching(/^2\d{3}-/),
+      });
+      const admin = client.admin();
+      await admin.connect();
+      const { topics } = await admin.fetchTopicMetadata({
+        topics: [`${env.NAMESPACE}.orders.v1`, `${env.NAMESPACE}.orders.v1.dlq`],
+      });
+      await admin.disconnect();
+      expect(topics.map(({ partitions }) => partitions.length)).toEqual([5, 5]);
+    } finally {
+      await chain.close();
+    }
+  }, 60_000);
+
+  test("a message that is no event is a dead letter too", async () => {
+    const env = { KAFKA_BROKERS: brokers, NAMESPACE: `${namespace}-foreign`, KAFKA_PARTITIONS: "1" };
+    const chain = await Chain.open(env);
+    try {
+      await chain.start({ teller: true, consumer: true });
+      const key = newId();
+      await chain.tell(key, [1]);
+      await chain.arrived(key, [1]);
+      const producer = createClient(brokers).producer();
+      await producer.connect();
+      await producer.send({
+        topic: `${env.NAMESPACE}.orders.v1`,
+        messages: [{ value: "hello" }, { value: null }],
+      });
+      await producer.disconnect();
+      await chain.tell(key, [2]);
+      await chain.arrived(key, [1, 2]);
+      expect(await chain.inConsumer("select body, attempts from dead_letters order by position")).toEqual([
+        { body: "hello", attempts: 0 },
+        { body: "", attempts: 0 },
+      ]);
+    } finally {
+      await chain.close();
+    }
+  }, 60_000);
+});

@@ -1,0 +1,171 @@
+/** An outbox over real PostgreSQL, without Kafka: what is published, in whatever order rows commit, is found by readers. */
+import { afterAll, beforeAll, expect, test } from "@jest/globals";
+import { ServiceBroker, type ServiceSchema } from "moleculer";
+import pg from "pg";
+import { newId } from "../../../lib/ids.ts";
+import { type Database, openDatabase, type Queryable } from "../../../mixins/database.mixin.ts";
+import { type EventsAnswer, outboxMixin } from "../../../mixins/events/outbox.mixin.ts";
+import { markPublished, pruneOutbox } from "../../../mixins/events/outbox.rows.ts";
+import { cloneDatabases, type TestDatabases } from "../../harness/databases.ts";
+import { until } from "../../support/until.ts";
+
+let databases: TestDatabases;
+let db: Database;
+let broker: ServiceBroker;
+beforeAll(async () => {
+  databases = await cloneDatabases(["order"]);
+  db = openDatabase(databases.urlOf("order"), 4);
+  broker = new ServiceBroker({ logger: false, skipProcessEventRegistration: true });
+  broker.createService({
+    name: "order",
+    mixins: [outboxMixin],
+    created() {
+      this.db = db;
+    },
+  } as ServiceSchema);
+  await broker.start();
+});
+afterAll(async () => {
+  await broker?.stop();
+  await db?.close();
+  await databases?.drop();
+});
+
+const INSERT =
+  "insert into outbox (type, version, key, payload) values ('told', 1, $1, '{}') returning sequence";
+
+/** Writes an event and leaves its transaction open. */
+async function begin(): Promise<{ client: pg.Client; key: string; sequence: number }> {
+  const client = new pg.Client({ connectionString: databases.urlOf("order") });
+  await client.connect();
+  await client.query("begin");
+  const key = newId();
+  const { rows } = await client.query<{ sequence: string }>(INSERT, [key]);
+  return { client, key, sequence: Number(rows[0]?.sequence) };
+}
+async function end({ client }: { client: pg.Client }, how: "commit" | "rollback"): Promise<void> {
+  await client.query(how);
+  await client.end();
+}
+const read = (after: number, limit = 1_000): Promise<EventsAnswer> =>
+  broker.call("order.events", { consumer: "reader", after, limit });
+const keysAfter = async (after: number): Promise<string[]> => (await read(after)).map(({ key }) => key);
+const arrival = (key: string) =>
+  until(`the event ${key} is published`, async () => (await read(0)).find((event) => event.key === key));
+/** The highest position so far: a reader's offset. */
+const head = async (): Promise<number> => (await read(0)).at(-1)?.position ?? 0;
+
+/** Of this database: other test files have others. */
+const locks = async (which: string): Promise<number> =>
+  (
+    await db.query<{ n: number }>({
+      text: `select count(*)::int as n from pg_locks where locktype = 'advisory' and ${which}
+             and database = (select oid from pg_database where datname = current_database())`,
+    })
+  ).rows[0]?.n as number;
+
+test("a lower number that commits later is published, and until then holds up nobody", async () => {
+  const offset = await head();
+  const [early, late] = [await begin(), await begin()];
+  expect(early.sequence).toBeLessThan(late.sequence);
+  await end(late, "commit");
+  const { position } = await arrival(late.key);
+  expect(await keysAfter(offset)).toEqual([late.key]);
+  await end(early, "commit");
+  await arrival(early.key);
+  // Whoever had read up to the later number finds the earlier one.
+  expect(await keysAfter(position)).toEqual([early.key]);
+});
+
+test("a number that was never committed is a gap, and stalls nothing", async () => {
+  const offset = await head();
+  const [gap, next] = [await begin(), await begin()];
+  await end(gap, "rollback");
+  await end(next, "commit");
+  await arrival(next.key);
+  expect(await keysAfter(offset)).toEqual([next.key]);
+});
+
+test("positions become visible in their order: whoever gives some waits for those given before", async () => {
+  const offset = await head();
+  const slow = new pg.Client({ connectionString: databases.urlOf("order") });
+  await slow.connect();
+  try {
+    await slow.query("begin");
+    const [first, second] = [await begin(), await begin()];
+    await end(first, "commit");
+    // Its relay is one whose commit is slow; at the same time the other's rows are marked, by two relays at once.
+    await markPublished(slow as unknown as Queryable, [first.sequence]);
+    const given = await slow.query("select position from outbox where sequence = $1", [first.sequence]);
+    await end(second, "commit");
+    const marking = markPublished(db, [second.sequence]);
+    await until("both relays wait", async () => (await locks("not granted")) >= 2);
+    expect(await keysAfter(offset)).toEqual([]);
+    await slow.query("commit");
+    await marking;
+    await arrival(second.key);
+    await until("the other relay has nothing left to do", async () => (await locks("true")) === 0);
+    // And what the slow one has marked keeps its position.
+    expect((await arrival(first.key)).position).toBe(given.rows[0].position);
+    expect(await keysAfter(offset)).toEqual([first.key, second.key]);
+  } finally {
+    await slow.end();
+  }
+});
+
+test("a page is cut where its events are large, and is never empty", async () => {
+  const offset = await head();
+  const text = "x".repeat(1_500_000);
+  for (let n = 0; n < 3; n++)
+    await db.query({
+      text: "insert into outbox (type, version, key, payload) values ('told', 1, $1, jsonb_build_object('text', $2::text))",
+      values: [newId(), text],
+    });
+  await until(
+    "they are published",
+    async () => (await db.query({ text: "select from outbox where published_at is null" })).rowCount === 0,
+  );
+  const [first, ...others] = await read(offset);
+  expect(others).toEqual([]);
+  expect(await read(first?.position as number)).toHaveLength(1);
+});
+
+test("old events are deleted, but none that a reader has not taken, and none that is not published", async () => {
+  const open = await begin();
+  const [taken, kept] = await read(0);
+  await db.query({
+    text: "update outbox set created_at = now() - interval '8 days' where published_at is not null",
+  });
+  const prune = (readers: [string, number][]) => db.transaction((tx) => pruneOutbox(tx, 7, new Map(readers)));
+  await prune([
+    ["reader", taken?.position as number],
+    ["other", 1_000_000],
+  ]);
+  expect((await read(0))[0]).toEqual(expect.objectContaining({ id: kept?.id }));
+  // What a reader said before is not unsaid by a restart.
+  await prune([["reader", 0]]);
+  await prune([["reader", 1_000_000]]);
+  expect(await read(0)).toEqual([]);
+  const { rows } = await db.query<{ moved: boolean }>({
+    text: "select pruned_before between now() - interval '7 days 1 minute' and now() - interval '7 days' as moved from relay",
+  });
+  expect(rows).toEqual([{ moved: true }]);
+  await end(open, "commit");
+  await arrival(open.key);
+});
+
+test("the lag is what is not published, and what a reader has not taken", async () => {
+  const event = await begin();
+  await end(event, "commit");
+  const { position } = await arrival(event.key);
+  const none = { events: 0, seconds: 0 };
+  const lagAfter = (after: number) => broker.call<typeof none, object>("order.lagAfter", { after });
+  expect(await lagAfter(position)).toEqual(none);
+  expect(await lagAfter(position - 1)).toEqual({ events: 1, seconds: expect.any(Number) });
+  expect((await lagAfter(position - 1)).seconds).toBeGreaterThan(0);
+  await read(position);
+  expect(await broker.call("order.outboxLag", {})).toEqual({
+    ...none,
+    readers: expect.arrayContaining([{ consumer: "reader", ...none }]),
+  });
+});

@@ -1,0 +1,96 @@
+/** `npm run events` against a shop whose consumer could not take two events. */
+import { spawn } from "node:child_process";
+import { once } from "node:events";
+import { text } from "node:stream/consumers";
+import { afterAll, beforeAll, expect, test } from "@jest/globals";
+import { newId } from "../../lib/ids.ts";
+import { cloneDatabases, type TestDatabases } from "../harness/databases.ts";
+import { startTestShop, type TestShop } from "../harness/shop.ts";
+import { query } from "../support/tampering.ts";
+import { until } from "../support/until.ts";
+
+let databases: TestDatabases;
+let shop: TestShop;
+beforeAll(async () => {
+  databases = await cloneDatabases();
+  shop = await startTestShop({ databases, services: ["order", "user", "notification"] });
+});
+afterAll(async () => {
+  await shop?.stop();
+  await databases?.drop();
+});
+
+async function events(...args: string[]): Promise<{ code: number; out: string; err: string }> {
+  const urls = Object.entries(databases.urls).map(([name, url]) => [
+    `DATABASE_URL_${name.toUpperCase().replaceAll("-", "_")}`,
+    url,
+  ]);
+  const child = spawn(process.execPath, ["--no-warnings", "scripts/events.ts", ...args], {
+    stdio: ["ignore", "pipe", "pipe"],
+    env: { PATH: process.env.PATH, NODE_ENV: "test", ...Object.fromEntries(urls) } as NodeJS.ProcessEnv,
+  });
+  const [out, err, [code]] = await Promise.all([text(child.stdout), text(child.stderr), once(child, "exit")]);
+  return { code, out, err };
+}
+
+const tell = (version: number) =>
+  query(
+    databases,
+    "order",
+    `insert into outbox (type, version, key, payload) values ('order.confirmed', ${version}, '${newId()}',
+       '{"orderId": "${newId()}", "userId": "${newId()}", "total": 1, "currency": "EUR", "lines": []}')`,
+  );
+const letters = () => query(databases, "notification", "select id from dead_letters order by failed_at");
+
+test("lists, shows and replays dead letters, those that stay and those that are taken", async () => {
+  expect(await events("list")).toMatchObject({ code: 0, out: "no dead letters\n" });
+  await tell(7);
+  await until("it is a dead letter", async () => (await letters()).length === 1);
+  const [{ id }] = (await letters()) as [{ id: string }];
+
+  const listed = await events("list");
+  expect(listed.code).toBe(0);
+  expect(listed.out).toMatch(
+    new RegExp(`^${id} .* notification  order.confirmed.v7 .*version 7 of order.confirmed`),
+  );
+  const [json] = JSON.parse((await events("list", "--json")).out);
+  expect(json).toMatchObject({ id, service: "notification", topic: "orders", attempts: 0, replaying: false });
+  const shown = await events("show", id);
+  expect(shown.out).toMatch(/consumer {2}notification\n/);
+  expect(shown.out).toMatch(/"version":7/);
+
+  expect(await events("replay", id)).toMatchObject({
+    code: 1,
+    out: expect.stringMatching(/0 taken\n.* failed again/),
+  });
+  // As after an upgrade that knows the version.
+  await query(
+    databases,
+    "notification",
+    `update dead_letters set body = replace(body, '"version":7', '"version":1')`,
+  );
+  expect(await events("replay", "--all")).toMatchObject({ code: 0, out: "1 taken\n" });
+  expect(await letters()).toEqual([]);
+  expect(await query(databases, "notification", "select count(*)::int as n from notifications")).toEqual([
+    { n: 1 },
+  ]);
+});
+
+test("says what is wrong with what it is asked for", async () => {
+  expect(await events("show", newId())).toMatchObject({
+    code: 1,
+    err: expect.stringContaining("there is no dead letter"),
+  });
+  expect(await events("replay")).toMatchObject({
+    code: 2,
+    err: expect.stringContaining("replay needs an id"),
+  });
+  expect(await events("burn")).toMatchObject({
+    code: 2,
+    err: expect.stringContaining("usage: npm run events"),
+  });
+  expect(await events("show", "x")).toMatchObject({
+    code: 2,
+    err: expect.stringContaining("expected the id"),
+  });
+});
