@@ -5,7 +5,8 @@
  * link is whole again.
  */
 import type { DatabaseName, ServiceName } from "../../config/index.ts";
-import { ClusterShop, type Sent } from "./cluster.shop.ts";
+import { ClusterShop } from "./cluster.shop.ts";
+import type { Sent } from "./crowd.ts";
 import type { Drill } from "./drill.ts";
 import { Network } from "./network.ts";
 import type { Fault } from "./proxy.ts";
