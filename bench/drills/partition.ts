@@ -196,10 +196,10 @@ async function settled(site: Site, shop: ClusterShop) {
   }
 }
 
-/** A node that is cut off has a twin, and a stream has NATS: what needs neither it nor its callers must not notice. */
+/** A node that is cut off has a twin: what needs neither it nor its callers must not notice. Beside a stream there is NATS. */
 function isUnaffected({ link, service }: Case, kind: Kind): boolean {
   if (link === "database") return UNAFFECTED[service].includes(kind);
-  if (link === "stream") return kind !== "order";
+  if (link === "stream") return true;
   return kind === "login" || (kind === "read" && service !== "product");
 }
 
