@@ -34,8 +34,18 @@ declare module "moleculer" {
   }
 }
 
-/** What a callee answers while it is well: it refuses for want of room or time, or passes on what a provider said. */
-const NOT_A_FAULT = new Set(["overloaded", "deadline_exceeded", "payment_unavailable", "REQUEST_SKIPPED"]);
+/**
+ * What a callee answers while it is well: it refuses for want of room or time, or passes on what a provider said. And
+ * what is said of it when the way to it was lost under a call: a node that is gone leaves the registry, and one whose
+ * stream broke is well and has another way to be called.
+ */
+const NOT_A_FAULT = new Set([
+  "overloaded",
+  "deadline_exceeded",
+  "payment_unavailable",
+  "REQUEST_SKIPPED",
+  "REQUEST_REJECTED",
+]);
 
 /** True for what speaks against the callee: a bug, a time-out, a 5xx. Not for PostgreSQL's string codes, nor for a 4xx. */
 export function isFault(err: unknown): boolean {

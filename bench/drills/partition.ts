@@ -1,21 +1,30 @@
 /**
- * Each link of the cluster is cut, cut one way, and slowed by 2 s, one after the other, while customers buy: node to NATS
- * (for a node of each participant, which is also the link from manager to participant, and for a manager's), and
- * service to its database. What must hold: no violation, requests that do not need the link succeed, and all do from
- * 10 s after the link is whole again.
+ * Each link of the cluster is cut, cut one way, and slowed by 2 s, one after the other, while customers buy: a node from
+ * all others (NATS and streams together), a service from its callers over their streams alone, and a service from its
+ * database. What must hold: no violation, requests that do not need the link succeed, and all do from 10 s after the
+ * link is whole again.
  */
-import { databaseName } from "../../config/database.ts";
 import type { DatabaseName, ServiceName } from "../../config/index.ts";
 import { ClusterShop } from "./cluster.shop.ts";
+import type { Sent } from "./crowd.ts";
 import type { Drill } from "./drill.ts";
-import { databaseOf, type Fault, natsNameOf, TcpProxy } from "./proxy.ts";
+import { Network } from "./network.ts";
+import type { Fault } from "./proxy.ts";
 import { auditLine } from "./shop.ts";
+import type { Site } from "./site.ts";
 import { failed, type Kind, monotonicMs, outcomes, type Request, sentBetween } from "./traffic.ts";
 
 /** Modest: everything passes through this process too. */
 const LOAD_SHARE = 0.2;
-const BROKEN_MS = 5_000;
+const WHOLE_MS = 500;
+/** Longer than it takes to give up a node or a stream that is silent, so that what comes then is seen too. */
+const BROKEN_MS = 4_000;
+/** So long that the node gives up its connection to NATS too, after six seconds, and needs a new one. */
+const LONG_CUT_MS = 7_000;
+/** After healing customers go on for so long at a time, until nothing fails. */
+const WINDOW_MS = 1_000;
 const HEALED_MS_MAX = 10_000;
+const IN_DOUBT_MS_MAX = 10_000;
 const DELAY_MS = 2_000;
 
 const MODES = {
@@ -27,24 +36,28 @@ const MODES = {
 type Mode = keyof typeof MODES;
 
 interface Case {
-  link: "nats" | "database";
+  link: "node" | "stream" | "database";
   service: ServiceName & DatabaseName;
   mode: Mode;
 }
 
 /** One of the two ways is enough for each link: both occur on each kind of link. */
+const modesOf = (i: number): readonly Mode[] => ["cut", i % 2 === 0 ? "cut-up" : "cut-down", "slow"];
+const casesOf = (link: Case["link"], ...services: Case["service"][]): Case[] =>
+  services.flatMap((service, i) => modesOf(i).map((mode) => ({ link, service, mode })));
+
 const CASES: readonly Case[] = [
-  ...(["product", "payment", "order"] as const).flatMap((service, i): Case[] => [
-    { link: "nats", service, mode: "cut" },
-    { link: "nats", service, mode: i % 2 === 0 ? "cut-up" : "cut-down" },
-    { link: "nats", service, mode: "slow" },
-  ]),
-  ...(["product", "payment", "order", "transaction-manager"] as const).flatMap((service, i): Case[] => [
-    { link: "database", service, mode: "cut" },
-    { link: "database", service, mode: i % 2 === 0 ? "cut-down" : "cut-up" },
-    { link: "database", service, mode: "slow" },
-  ]),
+  ...casesOf("node", "product", "payment", "order"),
+  ...casesOf("stream", "product", "payment", "order"),
+  ...casesOf("database", "product", "payment", "order", "transaction-manager"),
 ];
+
+/** Whose streams to a service are meant: a manager's, who lives on an order node; those nodes are called by gateways. */
+const CALLERS: Partial<Record<ServiceName, ServiceName>> = {
+  product: "order",
+  payment: "order",
+  order: "api",
+};
 
 /** What needs nothing of the service whose database is away. Two nodes share a database, so both are hit. */
 const UNAFFECTED: Record<DatabaseName, readonly Kind[]> = {
@@ -58,109 +71,138 @@ const UNAFFECTED: Record<DatabaseName, readonly Kind[]> = {
 };
 
 interface Result extends Case {
+  /** Sent while the link was broken. */
   failed: number;
   unaffectedFailed: number;
   healedMs: number;
+  requests: readonly Request[];
+  generatorCpu: number;
 }
 
 export const partition: Drill = {
   name: "partition",
-  about: `links to NATS and to databases cut, cut one way, slowed by 2 s: no violation, healed within ${HEALED_MS_MAX / 1_000} s`,
+  about: `nodes, streams and databases cut off, cut one way, slowed by 2 s: no violation, healed within ${HEALED_MS_MAX / 1_000} s`,
   takes: ["times"],
   async run(site, { times = 1 }) {
-    let nats: TcpProxy | undefined;
-    let postgres: TcpProxy | undefined;
-    site.onClose(async () => {
-      for (const proxy of [nats, postgres]) proxy?.heal();
-      for (const proxy of [nats, postgres]) await proxy?.close();
-    });
+    let network: Network | undefined;
+    site.onClose(async () => network?.close());
     const shop = await ClusterShop.open(site, {
       via: async (links) => {
-        nats = await TcpProxy.listen({ target: targetOf(links.nats), nameOf: natsNameOf, serverFirst: true });
-        postgres = await TcpProxy.listen({ target: targetOf(links.postgres), nameOf: databaseOf });
-        const through = Object.assign(new URL(links.postgres.href), { port: String(postgres.port) });
-        return { TRANSPORTER: `nats://127.0.0.1:${nats.port}`, DATABASE_URL: through.href };
+        network = await Network.open(links);
+        return network.env;
       },
     });
     const peakPerSecond = await shop.peak();
     const results: Result[] = [];
-    let [requests, failures, generatorCpu, auditOk] = [0, 0, 0, true];
     for (let n = 1; n <= times; n++)
-      for (const each of CASES) {
-        const proxy = (each.link === "nats" ? nats : postgres) as TcpProxy;
-        const name = each.link === "nats" ? shop.workerOf(each.service).nodeID : databaseName(each.service);
-        if (!proxy.names.includes(name)) throw new Error(`${name} has no connection through the proxy`);
-        shop.begin(peakPerSecond * LOAD_SHARE);
-        await site.pause(1_000);
-        const brokenAt = monotonicMs();
-        proxy.lay(name, MODES[each.mode]);
-        await site.pause(BROKEN_MS);
-        proxy.heal();
-        const healedAt = monotonicMs();
-        await site.pause(2_000);
-        const sent = await shop.end();
-        const during = sentBetween(sent.requests, brokenAt, healedAt);
-        const unaffected = failed(during).filter(({ kind }) => isUnaffected(each, kind));
-        let after = failed(sentBetween(sent.requests, healedAt, Number.POSITIVE_INFINITY));
-        let healedMs = lastOf(after, healedAt);
-        if (after.length > 0) {
-          // Not yet whole in the first two seconds: then the next ten are looked at too.
-          shop.begin(peakPerSecond * LOAD_SHARE);
-          await site.pause(HEALED_MS_MAX);
-          const more = await shop.end();
-          after = failed(more.requests);
-          healedMs = Math.max(healedMs, lastOf(after, healedAt));
-          requests += more.requests.length;
-          failures += after.length;
-        }
-        requests += sent.requests.length;
-        failures += failed(sent.requests).length;
-        generatorCpu = Math.max(generatorCpu, sent.generatorCpu);
-        results.push({
-          ...each,
-          failed: failed(during).length,
-          unaffectedFailed: unaffected.length,
-          healedMs,
-        });
-        site.say(
-          `${nameOf(each)} (${name}): ${failed(during).length} of ${during.length} failed ${JSON.stringify(outcomes(during))}, of the unaffected ${unaffected.length} ${JSON.stringify(outcomes(unaffected))}; healed after ${healedMs} ms`,
-        );
-      }
-    const report = await shop.audit();
+      for (const each of CASES)
+        results.push(await breakAndHeal(each, site, shop, network as Network, peakPerSecond * LOAD_SHARE));
+    const { report, settledMs } = await settled(site, shop);
     site.say(auditLine(report));
-    auditOk &&= report.ok && report.inDoubt === 0 && report.doubled === 0;
+    const auditOk = report.ok && report.inDoubt === 0 && report.doubled === 0;
     const slowest = Math.max(...results.map(({ healedMs }) => healedMs));
     const unaffectedFailed = results.reduce((sum, result) => sum + result.unaffectedFailed, 0);
+    const requests = results.flatMap((result) => result.requests);
+    const byCase = (figure: "failed" | "unaffectedFailed" | "healedMs") =>
+      Object.fromEntries(
+        results.filter((result) => result[figure] > 0).map((result) => [nameOf(result), result[figure]]),
+      );
     return {
       peakPerSecond,
       perSecond: Math.round(peakPerSecond * LOAD_SHARE),
       cases: results.length,
-      requests,
-      failed: failures,
-      failedDuring: Object.fromEntries(results.map((result) => [nameOf(result), result.failed])),
-      unaffectedFailed: Object.fromEntries(
-        results
-          .filter((each) => each.unaffectedFailed > 0)
-          .map((each) => [nameOf(each), each.unaffectedFailed]),
-      ),
-      healedMs: Object.fromEntries(results.map((result) => [nameOf(result), result.healedMs])),
+      requests: requests.length,
+      failed: failed(requests).length,
+      failedDuring: byCase("failed"),
+      unaffectedFailed: byCase("unaffectedFailed"),
+      healedMs: byCase("healedMs"),
       healedMsMax: slowest,
       acknowledged: shop.acknowledged,
       inDoubt: report.inDoubt,
-      generatorCpu,
+      settledMs,
+      generatorCpu: Math.max(...results.map((result) => result.generatorCpu)),
       auditOk,
       ok: auditOk && unaffectedFailed === 0 && slowest < HEALED_MS_MAX,
     };
   },
 };
 
-/** A node that is cut off has a twin: what needs neither it nor its callers must not notice. */
+async function breakAndHeal(
+  each: Case,
+  site: Site,
+  shop: ClusterShop,
+  network: Network,
+  perSecond: number,
+): Promise<Result> {
+  shop.begin(perSecond);
+  await site.pause(WHOLE_MS);
+  const brokenAt = monotonicMs();
+  site.log("cluster", `broken ${nameOf(each)}`);
+  const what = breakLink(each, shop, network);
+  await site.pause(each.link === "node" && each.mode === "cut" ? LONG_CUT_MS : BROKEN_MS);
+  network.heal();
+  const healedAt = monotonicMs();
+  site.log("cluster", `healed ${nameOf(each)}`);
+  await site.pause(WINDOW_MS);
+  const windows: Sent[] = [await shop.end()];
+  const late = () =>
+    sentBetween(failed((windows.at(-1) as Sent).requests), healedAt, Number.POSITIVE_INFINITY);
+  while (late().length > 0 && monotonicMs() - healedAt < HEALED_MS_MAX) {
+    shop.begin(perSecond);
+    await site.pause(WINDOW_MS);
+    windows.push(await shop.end());
+  }
+  const requests = windows.flatMap((window) => window.requests);
+  const during = sentBetween(requests, brokenAt, healedAt);
+  const unaffected = failed(requests).filter(({ kind }) => isUnaffected(each, kind));
+  const after = sentBetween(failed(requests), healedAt, Number.POSITIVE_INFINITY);
+  // What still fails in the last window has not healed, whenever the last of it was sent.
+  const healedMs = late().length > 0 ? HEALED_MS_MAX : lastOf(after, healedAt);
+  site.say(
+    `${nameOf(each)} (${what}): ${failed(during).length} of ${during.length} failed ${JSON.stringify(outcomes(during))}, of the unaffected ${unaffected.length} ${JSON.stringify(outcomes(unaffected))}; healed after ${healedMs} ms`,
+  );
+  return {
+    ...each,
+    failed: failed(during).length,
+    unaffectedFailed: unaffected.length,
+    healedMs,
+    requests,
+    generatorCpu: Math.max(...windows.map(({ generatorCpu }) => generatorCpu)),
+  };
+}
+
+/** Answers what was broken, for whoever reads. */
+function breakLink({ link, service, mode }: Case, shop: ClusterShop, network: Network): string {
+  const fault = MODES[mode];
+  if (link === "node") {
+    const { nodeID } = shop.workerOf(service);
+    network.breakNode(shop.cluster, nodeID, fault);
+    return nodeID;
+  }
+  if (link === "database") {
+    network.breakDatabase(service, fault);
+    return "both nodes";
+  }
+  const callers = CALLERS[service] as ServiceName;
+  return `${network.breakStreams(shop.cluster, callers, service, fault)} streams from ${callers}`;
+}
+
+/** Audits until nothing is in doubt any more, or the time for that is up. */
+async function settled(site: Site, shop: ClusterShop) {
+  for (const from = monotonicMs(); ; await site.pause(500)) {
+    const report = await shop.audit();
+    const settledMs = Math.round(monotonicMs() - from);
+    if (report.inDoubt === 0 || settledMs > IN_DOUBT_MS_MAX) return { report, settledMs };
+  }
+}
+
+/** A node that is cut off has a twin: what needs neither it nor its callers must not notice. Beside a stream there is NATS. */
 function isUnaffected({ link, service }: Case, kind: Kind): boolean {
   if (link === "database") return UNAFFECTED[service].includes(kind);
+  if (link === "stream") return true;
   return kind === "login" || (kind === "read" && service !== "product");
 }
 
 const nameOf = ({ link, service, mode }: Case): string => `${link} ${service} ${mode}`;
-const targetOf = (url: URL) => ({ host: url.hostname, port: Number(url.port) });
 const lastOf = (requests: readonly Request[], from: number): number =>
   Math.round(requests.reduce((last, { sentAt }) => Math.max(last, sentAt - from), 0));

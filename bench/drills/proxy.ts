@@ -1,10 +1,11 @@
 /**
  * A TCP proxy that is a bad network: it can cut a connection, in one direction too, or slow it down. Cut means silence
  * and not an end, as where a cable is pulled: nothing arrives, nobody is told, and what was sent arrives after healing.
- * Faults are laid on names; a connection's name is read from the first bytes that its client sends.
+ * Faults are laid on names; a connection's name, and where it may lead to more than one place its target, is read from
+ * the first bytes that its client sends.
  */
 import { once } from "node:events";
-import { type AddressInfo, connect, createServer, type Server, type Socket } from "node:net";
+import { type AddressInfo, createServer, type Server, Socket } from "node:net";
 
 export type Direction = "up" | "down";
 /** `up` is from client to server. A direction that is cut passes nothing; one that is slow, each byte so much later. */
@@ -13,10 +14,24 @@ export interface Fault {
   delayMs?: number;
 }
 
+interface Address {
+  host: string;
+  port: number;
+}
+
+/** What the first bytes of a connection say. */
+export interface Opening {
+  name: string;
+  /** Where it leads, if it is the client that says so, in so many bytes that are not for the server. */
+  target?: Address;
+  preambleBytes?: number;
+}
+
 export interface ProxyOptions {
-  target: { host: string; port: number };
+  /** Of all connections; undefined where each says its own. */
+  target?: Address;
   /** Undefined while the bytes so far do not tell; then the client is waited for. */
-  nameOf: (firstBytes: Buffer) => string | undefined;
+  nameOf: (firstBytes: Buffer) => string | Opening | undefined;
   /** The server speaks first: its first bytes pass whatever the client's name. */
   serverFirst?: boolean;
 }
@@ -140,7 +155,8 @@ export class TcpProxy {
 
   #accept(client: Socket): void {
     const { target, nameOf, serverFirst = false } = this.#options;
-    const server = connect({ ...target, allowHalfOpen: true });
+    const server = new Socket({ allowHalfOpen: true });
+    if (target) server.connect(target);
     for (const socket of [client, server]) socket.setNoDelay(true);
     let first = Buffer.alloc(0);
     const connection: Connection = {
@@ -157,12 +173,18 @@ export class TcpProxy {
     };
     this.#connections.add(connection);
     client.on("data", (data: Buffer) => {
-      if (connection.name === undefined) {
-        first = Buffer.concat([first, data]);
-        connection.name = nameOf(first);
-        if (connection.name !== undefined) this.#apply(connection);
+      if (connection.name !== undefined) return connection.up.push(data);
+      first = Buffer.concat([first, data]);
+      const said = nameOf(first);
+      const opening = typeof said === "string" ? { name: said } : said;
+      if (opening) {
+        connection.name = opening.name;
+        this.#apply(connection);
       }
-      connection.up.push(data);
+      if (target) return connection.up.push(data);
+      if (!opening?.target) return;
+      server.connect(opening.target);
+      connection.up.push(first.subarray(opening.preambleBytes));
     });
     server.on("data", (data: Buffer) => {
       // Before it has said who it is, a client hears the server's greeting, where there is one.
@@ -192,4 +214,21 @@ export function databaseOf(firstBytes: Buffer): string | undefined {
 /** The name that a NATS client gives itself: the node's. */
 export function natsNameOf(firstBytes: Buffer): string | undefined {
   return /^CONNECT \{.*?"name":"([^"]+)".*\}\r\n/.exec(firstBytes.toString())?.[1];
+}
+
+/** What through-proxy.ts says before a node's first byte to another: who calls, and where. */
+export const preambleOf = (from: string, { host, port }: Address): string => `${from} ${host} ${port}\n`;
+
+/** Of a stream: `from` a node, to the node that listens at `port`. */
+export const streamName = (from: string, port: number): string => `${from} > ${port}`;
+
+export function streamOf(firstBytes: Buffer): Opening | undefined {
+  const [line = "", from = "", host = "", port = ""] =
+    /^(\S+) (\S+) (\d+)\n/.exec(firstBytes.toString("latin1")) ?? [];
+  if (!line) return undefined;
+  return {
+    name: streamName(from, Number(port)),
+    target: { host, port: Number(port) },
+    preambleBytes: line.length,
+  };
 }

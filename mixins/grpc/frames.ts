@@ -2,6 +2,8 @@
 
 /** Each frame costs little; each message costs a turn through HTTP/2. Far enough below what a message may hold. */
 const MESSAGE_BYTES_WISHED = 256 * 1024;
+/** Calls of one stream at once: beyond it a node reads nothing more until half of them have ended. Well above the mailboxes' batches. */
+export const IN_FLIGHT_MAX = 1_000;
 /** A stream that has this much to send does not keep up. */
 const UNSENT_BYTES_MAX = 1024 * 1024;
 
@@ -69,6 +71,7 @@ export interface PeerCall {
     headers: Buffer | undefined;
   };
   cancel?: number;
+  ping?: boolean;
 }
 
 export interface PeerAnswer {
@@ -77,6 +80,8 @@ export interface PeerAnswer {
   error?: Buffer;
   /** This call was not begun. */
   refused?: boolean;
+  /** Answers a ping. */
+  echo?: boolean;
   meta?: Buffer;
 }
 

@@ -7,13 +7,18 @@ import { Metadata, type ServerDuplexStream, status } from "@grpc/grpc-js";
 import type { Context, ServiceBroker, Transit } from "moleculer";
 import { bearerTokenOf } from "../../lib/headers.ts";
 import { isSameSecret } from "./credentials.ts";
-import { type Frames, FrameWriter, fromJson, type PeerAnswer, type PeerCall, toJson } from "./frames.ts";
+import {
+  type Frames,
+  FrameWriter,
+  fromJson,
+  IN_FLIGHT_MAX,
+  type PeerAnswer,
+  type PeerCall,
+  toJson,
+} from "./frames.ts";
 
 type Stream = ServerDuplexStream<Frames<PeerCall>, Frames<PeerAnswer>>;
 type Call = NonNullable<PeerCall["call"]>;
-
-/** Beyond it nothing more is read until half of them have ended: well above the mailboxes' batches in flight. */
-const IN_FLIGHT_MAX = 1_000;
 
 export class PeerServer {
   readonly #broker: ServiceBroker;
@@ -93,12 +98,13 @@ class PeerCalls {
   }
 
   /** False where a frame is missing: what the others mean is then unknown, and the stream ends. */
-  #take({ seq, call, cancel }: PeerCall): boolean {
+  #take({ seq, call, cancel, ping }: PeerCall): boolean {
     if (seq !== ++this.#seq) {
       refuse(this.#stream, status.DATA_LOSS, `frame ${seq} came where ${this.#seq} was due`);
       return false;
     }
     if (cancel) this.#running.get(cancel)?.abort();
+    if (ping) this.#answer({ seq, echo: true });
     if (call) void this.#run(seq, call);
     return true;
   }

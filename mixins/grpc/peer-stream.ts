@@ -2,12 +2,24 @@
  * The calling end of the stream to one node of ours: opens it, keeps it open, and opens it again with growing, jittered
  * pauses when it broke. While it is not open, or does not keep up, it takes no calls and they go another way. A call whose
  * stream breaks under it may have been carried out, and is told so; it is never sent twice from here.
+ *
+ * A line that is cut, one way or both, breaks nothing for a long time, and one that is slow never does. So while answers
+ * are awaited the stream is pinged: without a prompt echo it takes no more calls until one comes, without any for long
+ * it is given up where answers are awaited.
  */
 import { Client, type ClientDuplexStream, Metadata, type MethodDefinition } from "@grpc/grpc-js";
 import type { Context, ServiceBroker } from "moleculer";
 import { definitionOf } from "../../proto/contract.ts";
 import { clientCredentials } from "./credentials.ts";
-import { type Frames, FrameWriter, fromJson, type PeerAnswer, type PeerCall, toJson } from "./frames.ts";
+import {
+  type Frames,
+  FrameWriter,
+  fromJson,
+  IN_FLIGHT_MAX,
+  type PeerAnswer,
+  type PeerCall,
+  toJson,
+} from "./frames.ts";
 import { KEEPALIVE, MESSAGE_BYTES_MAX } from "./server.ts";
 import { WINDOW_BYTES } from "./windows.ts";
 
@@ -25,6 +37,15 @@ export class CallRefused extends Error {}
 /** A node that restarts is back within seconds; one whose port cannot be reached is left alone most of the time. */
 const PAUSE_MS_MIN = 100;
 const PAUSE_MS_MAX = 10_000;
+/** While answers are awaited, or the stream has yet to prove itself. */
+const PING_EVERY_MS = 250;
+/** An echo that is later than so many pings is not prompt: half a second, which a busy node keeps and a slow line does not. */
+const PROMPT_PINGS = 2;
+/**
+ * So many in a row without any sign, and the line is cut: two seconds, which no healthy node's event loop is ever late, and
+ * in time for another try before a client gives up. Counted, not timed: after a pause of our own nobody else is late.
+ */
+const SILENT_PINGS = 8;
 /** For params and meta; the rest of a frame is small. */
 const JSON_BYTES_MAX = MESSAGE_BYTES_MAX - 4_096;
 
@@ -47,7 +68,13 @@ export class PeerStream {
   readonly #pending = new Map<number, Pending>();
   #stream: ClientDuplexStream<Frames<PeerCall>, Frames<PeerAnswer>> | undefined;
   #writer: FrameWriter<PeerCall> | undefined;
-  #isOpen = false;
+  /** An echo came promptly, and none has been late since. */
+  #isProven = false;
+  /** The ping that is under way, and how many would have followed it. */
+  #ping: { seq: number; missed: number } | undefined;
+  #pinger: NodeJS.Timeout | undefined;
+  /** Nothing at all was heard for so many pings. */
+  #silentPings = 0;
   #isClosed = false;
   #seq = 0;
   #failures = 0;
@@ -74,7 +101,7 @@ export class PeerStream {
 
   /** True where a call can be written now. */
   get isReady(): boolean {
-    return this.#isOpen && this.#writer?.isFull === false;
+    return this.#isProven && this.#writer?.isFull === false && this.#pending.size < IN_FLIGHT_MAX - 1;
   }
 
   /** True while the node owes an answer. */
@@ -136,10 +163,13 @@ export class PeerStream {
     this.#seq = 0;
     // The other node sends it once it has accepted who we are.
     stream.on("metadata", () => {
-      this.#isOpen = true;
-      this.#failures = 0;
+      if (this.#stream !== stream) return;
+      this.#watch();
+      this.#pinger = setInterval(() => this.#watch(), PING_EVERY_MS).unref();
     });
     stream.on("data", ({ frames }: Frames<PeerAnswer>) => {
+      if (this.#stream !== stream) return;
+      this.#silentPings = 0;
       for (const answer of frames) this.#take(answer);
     });
     stream.on("end", () => stream.end());
@@ -149,8 +179,26 @@ export class PeerStream {
     });
   }
 
+  /** One ping at a time: its echo tells how long the way there and back takes now. */
+  #watch(): void {
+    if (this.#ping) {
+      if (++this.#ping.missed >= PROMPT_PINGS) this.#isProven = false;
+      const [awaited] = this.#pending.values();
+      if (++this.#silentPings < SILENT_PINGS || !awaited) return;
+      this.#broker.logger.warn(`the stream to ${awaited.ctx.nodeID} is silent: given up`);
+      this.#stream?.cancel();
+      this.#break();
+    } else if (this.isAwaited || !this.#isProven) {
+      this.#ping = { seq: ++this.#seq, missed: 0 };
+      this.#writer?.write({ seq: this.#ping.seq, ping: true }, 0);
+    }
+  }
+
   #break(): void {
-    this.#isOpen = false;
+    clearInterval(this.#pinger);
+    this.#isProven = false;
+    this.#ping = undefined;
+    this.#silentPings = 0;
     this.#stream = undefined;
     this.#writer = undefined;
     const pending = [...this.#pending.values()];
@@ -164,7 +212,14 @@ export class PeerStream {
     this.#retry = setTimeout(() => this.#connect(), pause * (0.5 + Math.random() / 2)).unref();
   }
 
-  #take({ seq, result, error, refused, meta }: PeerAnswer): void {
+  #take({ seq, result, error, refused, echo, meta }: PeerAnswer): void {
+    if (echo) {
+      if (seq !== this.#ping?.seq) return;
+      this.#isProven = this.#ping.missed < PROMPT_PINGS;
+      if (this.#isProven) this.#failures = 0;
+      this.#ping = undefined;
+      return;
+    }
     const call = this.#pending.get(seq);
     if (!call) return;
     this.#pending.delete(seq);

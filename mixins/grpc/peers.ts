@@ -9,7 +9,8 @@
  * | after it was sent, the action is idempotent | goes over the message server; where that node is gone or silent, fails as REQUEST_REJECTED, and whoever repeats calls chooses another |
  * | after it was sent, the action is not | fails as REQUEST_REJECTED, as it does when a node dies: it may have taken effect |
  *
- * A node that falls silent breaks no stream. Who owes an answer is told to the transporter, which finds that out.
+ * A stream that carries nothing is told from a node that is silent: the stream finds out for itself whether it carries,
+ * and until it does calls go over the message server; who owes an answer is told to the transporter, which asks the node.
  */
 import { type Context, Errors, type ServiceBroker } from "moleculer";
 import { CallRefused, PeerStream, StreamBroken } from "./peer-stream.ts";

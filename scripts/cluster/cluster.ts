@@ -99,6 +99,14 @@ export class Cluster {
       );
   }
 
+  /** Where a node serves gRPC, and takes the calls of others over streams; undefined where it does not. */
+  grpcPortOf(nodeID: string): number | undefined {
+    const nodes = this.#broker.registry.nodes as unknown as {
+      get(id: string): { metadata: { grpcPort?: number } } | undefined;
+    };
+    return nodes.get(nodeID)?.metadata.grpcPort;
+  }
+
   async status(): Promise<ClusterStatus> {
     const ask = async (worker: WorkerView): Promise<WorkerStatus> => {
       if (worker.state !== "ready") return worker;

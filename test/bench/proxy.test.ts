@@ -1,8 +1,10 @@
 /** The bad network of the drills: silence where it is cut, lateness where it is slow, and nothing lost by healing. */
+import { spawn } from "node:child_process";
 import { once } from "node:events";
 import { type AddressInfo, connect, createServer, type Server, type Socket } from "node:net";
+import { text } from "node:stream/consumers";
 import { afterEach, beforeEach, expect, test } from "@jest/globals";
-import { databaseOf, natsNameOf, TcpProxy } from "../../bench/drills/proxy.ts";
+import { databaseOf, natsNameOf, streamName, streamOf, TcpProxy } from "../../bench/drills/proxy.ts";
 import { until } from "../support/until.ts";
 
 let server: Server;
@@ -116,4 +118,62 @@ test("clients of PostgreSQL and NATS are known by what they say first", () => {
   expect(databaseOf(startUp)).toBe("shop_order");
   expect(natsNameOf(Buffer.from('CONNECT {"lang":"js","name":"order-1"}\r\nPING\r\n'))).toBe("order-1");
   expect(natsNameOf(Buffer.from('CONNECT {"name":'))).toBeUndefined();
+});
+
+test("a connection that says where it leads goes there, and its first line is for the proxy alone", async () => {
+  const streams = await TcpProxy.listen({ nameOf: streamOf });
+  try {
+    const { port } = server.address() as AddressInfo;
+    const socket = connect(streams.port, "127.0.0.1");
+    clients.push(socket);
+    let answers = "";
+    socket.on("data", (data) => {
+      answers += data;
+    });
+    socket.write("order-1 127.0");
+    await once(socket, "connect");
+    socket.write(`.0.1 ${port}\nhello`);
+    await until("the answer comes", () => answers === "HELLO");
+    expect(streams.names).toEqual([streamName("order-1", port)]);
+    streams.lay(streamName("order-1", port), { cut: ["up"] });
+    socket.write(" again");
+    await roundTrip();
+    expect(heard).not.toContain("again");
+    streams.heal();
+    await until("the rest comes", () => answers === "HELLO AGAIN");
+  } finally {
+    for (const client of clients) client.destroy();
+    await streams.close();
+  }
+});
+
+test("a worker that loads through-proxy.ts connects to other nodes through the proxy, under its node's name", async () => {
+  const streams = await TcpProxy.listen({ nameOf: streamOf });
+  try {
+    const { port } = server.address() as AddressInfo;
+    const program = `
+      const socket = require("node:net").connect({ host: "127.0.0.1", port: ${port} }, () => socket.write("hello"));
+      socket.on("data", (data) => { console.log(String(data)); process.stdin.once("end", () => socket.destroy()).resume(); });
+    `;
+    const preload = new URL("../../bench/drills/through-proxy.ts", import.meta.url).href;
+    const child = spawn(process.execPath, ["--eval", program], {
+      env: {
+        ...process.env,
+        NODE_OPTIONS: `--import=${preload}`,
+        NODEID: "order-1",
+        STREAMS_VIA: String(streams.port),
+      },
+      stdio: ["pipe", "pipe", "inherit"],
+    });
+    const ended = once(child, "exit");
+    const answer = text(child.stdout);
+    await until("it has said who it is", () => streams.names.length > 0);
+    expect(streams.names).toEqual([streamName("order-1", port)]);
+    child.stdin.end();
+    await ended;
+    expect(await answer).toBe("HELLO\n");
+    expect(heard).toBe("hello");
+  } finally {
+    await streams.close();
+  }
 });

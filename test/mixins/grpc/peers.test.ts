@@ -14,25 +14,39 @@ import { openPeer, type Peer } from "./peer.ts";
 
 const describe = await describeWith(startNats);
 
-/** Stands in front of a node's gRPC port. */
+type Direction = "up" | "down";
+
+/** Stands in front of a node's gRPC port. What it freezes arrives when it thaws. */
 class PortProxy {
   readonly #sockets = new Set<net.Socket>();
+  readonly #frozen = new Set<Direction>();
+  #held: { direction: Direction; pass: () => void }[] = [];
   #server: net.Server | undefined;
   #target = 0;
-  isFrozen = false;
   isRefusing = false;
+  /** On the way up. */
+  delayMs = 0;
+  passedUp = 0;
 
   async open(target: number): Promise<number> {
     this.#target = target;
     this.#server = net.createServer((from) => {
       if (this.isRefusing) return void from.destroy();
       const to = net.connect(this.#target, "127.0.0.1");
-      for (const [a, b] of [
-        [from, to],
-        [to, from],
+      for (const [a, b, direction] of [
+        [from, to, "up"],
+        [to, from, "down"],
       ] as const) {
         this.#sockets.add(a);
-        a.on("data", (bytes) => this.isFrozen || b.write(bytes));
+        a.on("data", (bytes) => {
+          const pass = () => {
+            if (direction === "up") this.passedUp++;
+            b.write(bytes);
+          };
+          if (this.#frozen.has(direction)) this.#held.push({ direction, pass });
+          else if (direction === "up" && this.delayMs > 0) setTimeout(pass, this.delayMs).unref();
+          else pass();
+        });
         a.on("error", () => undefined);
         a.on("close", () => {
           this.#sockets.delete(a);
@@ -42,6 +56,15 @@ class PortProxy {
     });
     await new Promise<void>((resolve) => this.#server?.listen(0, "0.0.0.0", resolve));
     return (this.#server.address() as net.AddressInfo).port;
+  }
+
+  freeze(...directions: Direction[]): void {
+    for (const direction of directions) this.#frozen.add(direction);
+  }
+
+  thaw(): void {
+    this.#frozen.clear();
+    for (const { pass } of this.#held.splice(0)) pass();
   }
 
   cut(): void {
@@ -207,6 +230,57 @@ describe("a call to another node", () => {
     await streamTo("child");
   });
 
+  it.each([[["up"]], [["down"]], [["up", "down"]]] as [Direction[]][])(
+    "finds out that its stream is cut (%s) while its node is well, and takes the other way until it is whole",
+    async (directions) => {
+      await streamTo("host");
+      proxy.freeze(...directions);
+      const cutAt = performance.now();
+      const lost = call("once", {}, { timeout: 5_000 });
+      lost.catch(() => undefined);
+      const repeated = call("stall", { at: "nobody" }, { timeout: 15_000 });
+      await until("calls are answered beside the stream", async () => {
+        const before = carried();
+        const answer = call("nothing", {}, { timeout: 15_000 });
+        if (carried() > before) return void answer.catch(() => undefined);
+        await answer;
+        return true;
+      });
+      expect(performance.now() - cutAt).toBeLessThan(1_500);
+      await expect(repeated).resolves.toBe("host");
+      await expect(lost).rejects.toMatchObject({ type: "REQUEST_REJECTED", retryable: false });
+      // Before HTTP/2's keepalive, and early enough for another try within a client's patience.
+      expect(performance.now() - cutAt).toBeLessThan(4_000);
+      expect(caller.broker.registry.nodes.get("host")).toMatchObject({ available: true });
+      proxy.thaw();
+      await streamTo("host");
+    },
+  );
+
+  it("is not late for long where its stream is: others take the other way until an echo is prompt again", async () => {
+    await streamTo("host");
+    proxy.delayMs = 1_000;
+    const late = call("nothing");
+    await until("calls are answered beside the stream", async () => {
+      const before = carried();
+      const answer = call("nothing");
+      if (carried() > before) return void answer.catch(() => undefined);
+      await answer;
+      return true;
+    });
+    // Late is not lost: it was not given up, and no echo of the slow line is taken for a proof.
+    await expect(late).resolves.toBeUndefined();
+    const before = carried();
+    const pingsBefore = proxy.passedUp;
+    await until("some pings have come through", async () => {
+      await call("nothing");
+      return proxy.passedUp > pingsBefore + 2;
+    });
+    expect(carried()).toBe(before);
+    proxy.delayMs = 0;
+    await streamTo("host");
+  });
+
   it("that its client gives up begins nothing more there", async () => {
     await streamTo("host");
     const root = new caller.broker.ContextFactory(caller.broker);
@@ -226,7 +300,7 @@ describe("a call to another node", () => {
 
   it("finds another way while the stream does not take more: a node that reads nothing holds up nobody", async () => {
     await streamTo("host");
-    proxy.isFrozen = true;
+    proxy.freeze("up", "down");
     const text = "x".repeat(100_000);
     const stuck: Promise<unknown>[] = [];
     await until("the stream is full", async () => {
@@ -239,9 +313,20 @@ describe("a call to another node", () => {
     });
     // What the kernel and HTTP/2 buffer is a few MB; beyond that nothing piles up here.
     expect(stuck.length).toBeLessThan(100);
-    proxy.isFrozen = false;
     proxy.cut();
+    proxy.thaw();
     await Promise.allSettled(stuck);
+  });
+
+  it("leaves a stream that has all the calls its node reads at once: none is taken for lost because echoes wait", async () => {
+    await streamTo("host");
+    const before = carried();
+    const calls = Array.from({ length: 1_005 }, () => call("once", {}, { timeout: 3_000 }));
+    expect(carried() - before).toBe(999);
+    const types = (await Promise.allSettled(calls)).map(
+      (each) => (each as PromiseRejectedResult).reason.type,
+    );
+    expect(new Set(types)).toEqual(new Set(["REQUEST_TIMEOUT"]));
   });
 
   it("that does not fit a frame goes over NATS, which carries it in parts", async () => {
