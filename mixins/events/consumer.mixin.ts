@@ -60,9 +60,11 @@ export const consumerMixin: Partial<ServiceSchema> = {
       [...((this.schema as Consuming).consumed ?? [])].map(([kind, handler]) => [kind, handler.bind(this)]),
     );
     const { broker, db, logger, name } = this;
-    this.delivery = new Delivery({ service: name, db, handlers, logger, traces: tracesOf(broker) });
-    const pause = (ms: number): Promise<void> => this.pause(ms);
     const topics = new Set([...handlers.keys()].map((kind) => topicOf(kind.split(".")[0] as string)));
+    this.delivery = new Delivery({ service: name, db, handlers, logger, traces: tracesOf(broker) });
+    // Told from the start, so that the first dead letter is seen as a rise.
+    for (const topic of topics) this.delivery.buried.set(topic, 0);
+    const pause = (ms: number): Promise<void> => this.pause(ms);
     const kafka = openKafka(logger);
     if (kafka) {
       this.group = new KafkaGroup({

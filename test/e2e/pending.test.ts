@@ -85,6 +85,13 @@ test("202 whose transaction turns out aborted reads rejected: nothing is held, a
   expect(await statusOf(path)).toBe("rejected");
   expect(await client.quiet(productId)).toMatchObject({ stock: 100, available: 100 });
   expect(await told(reply.body.id)).toEqual(["order.rejected"]);
+  await until("its user is told", async () => {
+    const { items } = expectStatus(await client.get("/notifications", ann.token), 200).body;
+    return items.some(
+      ({ type, text }: { type: string; text: string }) =>
+        type === "order.rejected" && text.includes(reply.body.id),
+    );
+  });
   await until("the card is freed", async () => {
     const { body } = await client.get(path, ann.token);
     return body.payment.status === "voided";
