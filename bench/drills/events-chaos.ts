@@ -31,7 +31,7 @@ export const eventsChaos: Drill = {
   about:
     "relays, consumers and Kafka killed under 10,000 orders: one event, effect and mail per order, in order, no lag",
   takes: ["orders", "times", "seed"],
-  async run(site, { orders = 10_000, times = 12, seed = anySeed() }) {
+  async run(site, { orders = 10_000, times = 18, seed = anySeed() }) {
     site.say(`--seed ${seed}`);
     const random = seeded(seed);
     const servers = await EventServers.open(site);
@@ -41,6 +41,13 @@ export const eventsChaos: Drill = {
     site.onClose(() => editing.end());
 
     const kills = { relay: 0, consumer: 0, kafka: 0 };
+    /** The one that publishes, not the one that waits for it to go. */
+    const relayPid = async (): Promise<number> => {
+      const [row] = await shop.query<{ holder: string | null }>("order", "select holder from relay");
+      const ready = shop.cluster.workers("order").filter(({ state }) => state === "ready");
+      const holder = ready.find(({ nodeID }) => nodeID === row?.holder);
+      return (holder ?? shop.workerOf("order", random())).pid;
+    };
     const strike = async (victim: (typeof VICTIMS)[number]): Promise<void> => {
       kills[victim]++;
       site.say(`kill -9 of ${victim}`);
@@ -49,8 +56,8 @@ export const eventsChaos: Drill = {
         await site.pause(random() * KAFKA_AWAY_MS_MAX);
         return servers.kafka.revive();
       }
-      const service = victim === "relay" ? "order" : "notification";
-      process.kill(shop.workerOf(service, random()).pid, "SIGKILL");
+      const pid = victim === "relay" ? await relayPid() : shop.workerOf("notification", random()).pid;
+      process.kill(pid, "SIGKILL");
       await shop.untilWhole(REPLACED_MS_MAX);
     };
     const countOrders = async (): Promise<number> => {
