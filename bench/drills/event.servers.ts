@@ -9,9 +9,6 @@ import type { Place, Server } from "../../scripts/servers/server.ts";
 import { type MailServer, startSmtp } from "../../scripts/servers/smtp.ts";
 import type { Site } from "./site.ts";
 
-/** As servers on the Internet do, so that there is a moment to be killed in. */
-const ANSWER_MS = 20;
-
 export class Revivable<S extends Server> {
   #server: S;
   readonly #start: (place: Place) => Promise<S>;
@@ -70,11 +67,12 @@ export class EventServers {
     this.smtp = smtp;
   }
 
-  static async open(site: Site): Promise<EventServers> {
+  /** `answerMs`: how long the mail server has a mail before it says so. */
+  static async open(site: Site, { answerMs = 0 } = {}): Promise<EventServers> {
     const log = (line: string) => site.say(line);
     const [kafka, smtp] = await Promise.all([
       Revivable.open(site, "kafka", (place) => startKafka({ ...place, log })),
-      Revivable.open(site, "smtp", (place) => startSmtp({ ...place, answerMs: ANSWER_MS })),
+      Revivable.open(site, "smtp", (place) => startSmtp({ ...place, answerMs })),
     ]);
     site.say(`Kafka at ${kafka.server.url}, mail server at ${smtp.server.url}`);
     return new EventServers(kafka, smtp);

@@ -18,6 +18,8 @@ const PER_SECOND = 120;
 const MIX = { orders: 1, declined: 0.1 };
 /** Two relays of orders, and two consumers: one takes over from the other. */
 const REPLICAS = { api: 1, auth: 1, user: 1, product: 1, order: 2, payment: 1, notification: 2 };
+/** Long enough that mails are always on their way, so that whoever is killed has some in hand. */
+const ANSWER_MS = 100;
 const VICTIMS = ["relay", "consumer", "kafka"] as const;
 const BETWEEN_MS_MAX = 3_000;
 const KAFKA_AWAY_MS_MAX = 3_000;
@@ -34,7 +36,7 @@ export const eventsChaos: Drill = {
   async run(site, { orders = 10_000, times = 18, seed = anySeed() }) {
     site.say(`--seed ${seed}`);
     const random = seeded(seed);
-    const servers = await EventServers.open(site);
+    const servers = await EventServers.open(site, { answerMs: ANSWER_MS });
     const shop = await ClusterShop.open(site, { via: async () => servers.env, replicas: REPLICAS });
     const chain = new EventChain((...query) => shop.query(...query), servers);
     const editing = edit(shop.cluster.url);
