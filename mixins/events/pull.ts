@@ -39,6 +39,8 @@ export class Pull {
 
   async tick(): Promise<boolean> {
     const { topic, service: consumer, broker, db, delivery, outage, pause } = this.#options;
+    // The teller may be one of the services of this process that are still starting, and nobody is away.
+    if (!broker.started) return false;
     this.#position ??= await readOffset(db, topic);
     const params: EventsParams = { consumer, after: this.#position, limit: BATCH_MAX };
     const events = await outage.patiently(() =>
@@ -54,8 +56,11 @@ export class Pull {
       topic,
       partition: 0,
       position,
-      body: JSON.stringify(event),
       event,
+      // Wanted for dead letters alone.
+      get body() {
+        return JSON.stringify(event);
+      },
     }));
     try {
       await delivery.deliver(arrivals, {

@@ -9,6 +9,7 @@ import { definitionOf } from "../../proto/contract.ts";
 import { clientCredentials } from "./credentials.ts";
 import { type Frames, FrameWriter, fromJson, type PeerAnswer, type PeerCall, toJson } from "./frames.ts";
 import { KEEPALIVE, MESSAGE_BYTES_MAX } from "./server.ts";
+import { WINDOW_BYTES } from "./windows.ts";
 
 export interface Address {
   host: string;
@@ -59,6 +60,7 @@ export class PeerStream {
       clientCredentials(),
       {
         ...KEEPALIVE,
+        "grpc-node.flow_control_window": WINDOW_BYTES,
         // Answers are as large as they are over NATS; calls are limited where they are received.
         "grpc.max_receive_message_length": -1,
         // Two brokers of one process must not share a connection, nor one with a channel of somebody else.

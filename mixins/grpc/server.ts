@@ -18,6 +18,7 @@ import { TokenVerifier } from "../token-verifier.ts";
 import { serverCredentials } from "./credentials.ts";
 import { PeerServer } from "./peer-server.ts";
 import { type Serving, serveUnary } from "./unary.ts";
+import { openWindows } from "./windows.ts";
 
 // What goes wrong reaches us as an error; the library would write it to stderr beside our log.
 setLogVerbosity(logVerbosity.NONE);
@@ -64,6 +65,7 @@ export class GrpcServer {
 
   /** Answers the port. Rejects where it is taken. */
   async listen(port: number): Promise<number> {
+    openWindows();
     const bound = await new Promise<number>((resolve, reject) => {
       this.#server.bindAsync(`0.0.0.0:${port}`, serverCredentials(), (err, taken) => {
         if (err) reject(new Error(`GRPC_PORT=${port} cannot be listened on: choose another`, { cause: err }));

@@ -14,10 +14,13 @@ import type { MailPort, Outcome } from "./mail.port.ts";
 import { type Claim, claimMails, extendClaims, type Result, recordResults } from "./mail.repository.ts";
 
 /**
- * Paced like the relay of events, so that mail does not take the processor from checkouts: 600 mails a second at most.
- * It is also what may be repeated after a kill.
+ * Paced like the relay of events: 600 mails a second at most. A mail costs a millisecond of the event loop, so a loop that
+ * others use gives them what they leave of it, and mail follows when they are done. It is also what may be repeated
+ * after a kill.
  */
 const IN_HAND_MAX = 150;
+/** However busy the loop is: mail is slow then, and does not stand still. */
+const IN_HAND_MIN = 5;
 export const LOOK_MS = 250;
 /** A claim outlives three failed attempts to hold on to it; the mail of a dead process waits this long at most. */
 const CLAIM_MS = 20_000;
@@ -39,12 +42,15 @@ export interface MailerOptions {
   supervisor: Supervisor;
   /** Of the mail server, and of whoever knows the addresses. */
   outages: { server: Outage; contacts: Outage };
+  /** The share of the event loop that was in use since it was last asked, 0 to 1. */
+  loopUse?: () => number;
   logger: { info(...args: unknown[]): void; warn(...args: unknown[]): void };
 }
 
 export class Mailer {
   readonly #options: MailerOptions;
   readonly #clock: Clock;
+  readonly #loopUse: () => number;
   readonly #results: Mailbox<Result, void>;
   readonly #inHand = new Map<string, Promise<void>>();
   /** Why the server did not take a mail that it should have; undefined where it has taken one since. */
@@ -61,6 +67,7 @@ export class Mailer {
   constructor(options: MailerOptions) {
     this.#options = options;
     this.#clock = options.supervisor.clock;
+    this.#loopUse = options.loopUse ?? loopUseBetweenCalls();
     this.#results = options.supervisor.mailbox<Result, void>({
       name: "mail-results",
       behaviour: async (batch) => {
@@ -78,9 +85,10 @@ export class Mailer {
 
   async #look(): Promise<void> {
     const { server, contacts } = this.#options.outages;
-    if (this.#isStopping || contacts.isPausing || this.#inHand.size === IN_HAND_MAX) return;
+    const room = Math.max(IN_HAND_MIN, Math.round(IN_HAND_MAX * (1 - this.#loopUse())));
+    if (this.#isStopping || contacts.isPausing || this.#inHand.size >= room) return;
     if (!(await server.patiently(() => this.#present())) || this.#isStopping) return;
-    await this.#takeUp(IN_HAND_MAX - this.#inHand.size);
+    if (this.#inHand.size < room) await this.#takeUp(room - this.#inHand.size);
   }
 
   /** Resolves where the server takes mail. One that let the last mail down is not believed before it has taken another. */
@@ -189,6 +197,16 @@ export class Mailer {
       `${repeats} mails are sent again with the same Message-ID: whoever had them was killed, or lost the answer`,
     );
   }
+}
+
+function loopUseBetweenCalls(): () => number {
+  let last = performance.eventLoopUtilization();
+  return () => {
+    const now = performance.eventLoopUtilization();
+    const { utilization } = performance.eventLoopUtilization(now, last);
+    last = now;
+    return utilization;
+  };
 }
 
 const pauseOf = (attempts: number): number => Math.min(PAUSE_MS_MIN * 2 ** (attempts - 1), PAUSE_MS_MAX);

@@ -1,0 +1,29 @@
+/**
+ * How many bytes of one stream between our nodes may be under way unread. HTTP/2 begins with 64 KB, less than one batch of
+ * a hundred prepares: its sender would stop in the middle and wait for leave to go on, a round trip for each batch.
+ */
+import { subscribe, unsubscribe } from "node:diagnostics_channel";
+import type { ServerHttp2Stream } from "node:http2";
+import { definitionOf } from "../../proto/contract.ts";
+
+/** Some batches of the largest kind. What is unread stays in memory, for each node that calls this one. */
+export const WINDOW_BYTES = 4 * 1024 * 1024;
+
+/** Of Node 24; without it the windows stay as they are. */
+const CREATED = "http2.server.stream.created";
+const CALLS_PATH = definitionOf("shop.v1.Peers").Calls?.path;
+
+/** grpc-js has an option for the calling side alone; on the other one the connection is told, before it is used. */
+export function openWindows(): void {
+  // Once in a process, however many nodes it has.
+  unsubscribe(CREATED, widen);
+  subscribe(CREATED, widen);
+}
+
+function widen(message: unknown): void {
+  const { stream, headers } = message as { stream: ServerHttp2Stream; headers: Record<string, string> };
+  const { session } = stream;
+  if (headers[":path"] !== CALLS_PATH || !session) return;
+  session.setLocalWindowSize(WINDOW_BYTES);
+  session.settings({ initialWindowSize: WINDOW_BYTES });
+}
