@@ -67,11 +67,12 @@ export class EventServers {
     this.smtp = smtp;
   }
 
-  static async open(site: Site): Promise<EventServers> {
+  /** `answerMs`: how long the mail server has a mail before it says so. */
+  static async open(site: Site, { answerMs = 0 } = {}): Promise<EventServers> {
     const log = (line: string) => site.say(line);
     const [kafka, smtp] = await Promise.all([
       Revivable.open(site, "kafka", (place) => startKafka({ ...place, log })),
-      Revivable.open(site, "smtp", startSmtp),
+      Revivable.open(site, "smtp", (place) => startSmtp({ ...place, answerMs })),
     ]);
     site.say(`Kafka at ${kafka.server.url}, mail server at ${smtp.server.url}`);
     return new EventServers(kafka, smtp);

@@ -18,6 +18,8 @@ const PER_SECOND = 120;
 const MIX = { orders: 1, declined: 0.1 };
 /** Two relays of orders, and two consumers: one takes over from the other. */
 const REPLICAS = { api: 1, auth: 1, user: 1, product: 1, order: 2, payment: 1, notification: 2 };
+/** Long enough that mails are always on their way, so that whoever is killed has some in hand. */
+const ANSWER_MS = 100;
 const VICTIMS = ["relay", "consumer", "kafka"] as const;
 const BETWEEN_MS_MAX = 3_000;
 const KAFKA_AWAY_MS_MAX = 3_000;
@@ -31,16 +33,23 @@ export const eventsChaos: Drill = {
   about:
     "relays, consumers and Kafka killed under 10,000 orders: one event, effect and mail per order, in order, no lag",
   takes: ["orders", "times", "seed"],
-  async run(site, { orders = 10_000, times = 12, seed = anySeed() }) {
+  async run(site, { orders = 10_000, times = 18, seed = anySeed() }) {
     site.say(`--seed ${seed}`);
     const random = seeded(seed);
-    const servers = await EventServers.open(site);
+    const servers = await EventServers.open(site, { answerMs: ANSWER_MS });
     const shop = await ClusterShop.open(site, { via: async () => servers.env, replicas: REPLICAS });
     const chain = new EventChain((...query) => shop.query(...query), servers);
     const editing = edit(shop.cluster.url);
     site.onClose(() => editing.end());
 
     const kills = { relay: 0, consumer: 0, kafka: 0 };
+    /** The one that publishes, not the one that waits for it to go. */
+    const relayPid = async (): Promise<number> => {
+      const [row] = await shop.query<{ holder: string | null }>("order", "select holder from relay");
+      const ready = shop.cluster.workers("order").filter(({ state }) => state === "ready");
+      const holder = ready.find(({ nodeID }) => nodeID === row?.holder);
+      return (holder ?? shop.workerOf("order", random())).pid;
+    };
     const strike = async (victim: (typeof VICTIMS)[number]): Promise<void> => {
       kills[victim]++;
       site.say(`kill -9 of ${victim}`);
@@ -49,8 +58,8 @@ export const eventsChaos: Drill = {
         await site.pause(random() * KAFKA_AWAY_MS_MAX);
         return servers.kafka.revive();
       }
-      const service = victim === "relay" ? "order" : "notification";
-      process.kill(shop.workerOf(service, random()).pid, "SIGKILL");
+      const pid = victim === "relay" ? await relayPid() : shop.workerOf("notification", random()).pid;
+      process.kill(pid, "SIGKILL");
       await shop.untilWhole(REPLACED_MS_MAX);
     };
     const countOrders = async (): Promise<number> => {

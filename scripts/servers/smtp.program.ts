@@ -9,7 +9,7 @@ import { text } from "node:stream/consumers";
 import { SMTPServer } from "smtp-server";
 import { MAILS, type Mail } from "./smtp.ts";
 
-const [port, directory] = process.argv.slice(2);
+const [port, directory, answerMs] = process.argv.slice(2);
 const mails = openSync(path.join(directory as string, MAILS), "a");
 
 const REFUSALS: Record<string, [code: number, message: string]> = {
@@ -35,7 +35,7 @@ const server = new SMTPServer({
       };
       // One write: a kill leaves a whole line, or none.
       writeSync(mails, `${JSON.stringify(mail)}\n`);
-      done();
+      setTimeout(done, Number(answerMs));
     }, done);
   },
 });

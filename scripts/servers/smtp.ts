@@ -21,15 +21,20 @@ export const MAILS = "mails.jsonl";
 
 const PROGRAM = fileURLToPath(new URL("smtp.program.ts", import.meta.url));
 
-const SMTP: Kind = {
+const smtp = (answerMs: number): Kind => ({
   name: "smtp",
-  argv: (port, directory) => [process.execPath, PROGRAM, String(port), directory],
+  argv: (port, directory) => [process.execPath, PROGRAM, String(port), directory, String(answerMs)],
   greeting: "",
   answer: "220 ",
-};
+});
 
-export async function startSmtp(place?: Place): Promise<MailServer> {
-  const server = await startServer(SMTP, place);
+export interface MailServerOptions extends Place {
+  /** How long it has a mail before it says so: whoever is killed then does not know. */
+  answerMs?: number;
+}
+
+export async function startSmtp({ answerMs = 0, ...place }: MailServerOptions = {}): Promise<MailServer> {
+  const server = await startServer(smtp(answerMs), place);
   const file = path.join(server.directory as string, MAILS);
   return {
     ...server,

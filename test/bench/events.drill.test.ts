@@ -55,7 +55,7 @@ async function run(...args: string[]): Promise<{ code: number | null; line: obje
   test(
     "events-down: orders are sold while Kafka and the mail server are killed, and their events arrive afterwards",
     async () => {
-      const { line, stderr } = await run("events-down", "--seconds", "2", "--times", "1");
+      const { line, stderr } = await run("events-down", "--seconds", "1", "--times", "1");
       expect({ line, stderr }).toMatchObject({ line: { ...WHOLE, downPerSecond: [expect.any(Number)] } });
       expect((line as { downPerSecond: [number] }).downPerSecond[0]).toBeGreaterThan(0);
     },

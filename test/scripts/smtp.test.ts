@@ -56,3 +56,13 @@ it.each([
   await expect(send(to, "<three@shop>")).rejects.toMatchObject({ responseCode });
   expect(await smtp.mails()).toHaveLength(before);
 });
+
+it("has a mail before it says so, where it is to take its time, and is killed in between", async () => {
+  await smtp.stop();
+  smtp = await startSmtp({ directory, port: smtp.port, answerMs: 60_000 });
+  const before = (await smtp.mails()).length;
+  const sent = expect(send("ada@example.com", "<four@shop>")).rejects.toThrow();
+  await until("it has the mail", async () => (await smtp.mails()).length > before);
+  process.kill(smtp.pid as number, "SIGKILL");
+  await sent;
+});
