@@ -41,6 +41,8 @@ export const soldOut = async (fleet: Fleet, edge: ShopNode): Promise<Purchase[]>
 /** The price has changed since it was quoted, so the order is placed again in place of its first attempt. */
 export const requoted = async (fleet: Fleet, edge: ShopNode): Promise<Purchase[]> => {
   const productId = await fleet.addProduct(edge);
+  // Whoever has not heard of the product yet would forget its price when it does.
+  await fleet.query("product", "delete from outbox");
   await fleet.insist(edge, { productId, quantity: 1, card: "tok_ok", key: randomUUID() });
   await fleet.query("product", "update products set price = price + 1 where id = $1", [productId]);
   return [{ productId }];
