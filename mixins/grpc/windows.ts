@@ -3,7 +3,7 @@
  * a hundred prepares: its sender would stop in the middle and wait for leave to go on, a round trip for each batch.
  */
 import { subscribe, unsubscribe } from "node:diagnostics_channel";
-import type { ServerHttp2Stream } from "node:http2";
+import type { Http2Session, ServerHttp2Stream } from "node:http2";
 import { definitionOf } from "../../proto/contract.ts";
 
 /** Some batches of the largest kind. What is unread stays in memory, for each node that calls this one. */
@@ -12,6 +12,9 @@ export const WINDOW_BYTES = 4 * 1024 * 1024;
 /** Of Node 24; without it the windows stay as they are. */
 const CREATED = "http2.server.stream.created";
 const CALLS_PATH = definitionOf("shop.v1.Peers").Calls?.path;
+
+/** Told once: a connection of many short streams would run out of settings that wait for their acknowledgement. */
+const widened = new WeakSet<Http2Session>();
 
 /** grpc-js has an option for the calling side alone; on the other one the connection is told, before it is used. */
 export function openWindows(): void {
@@ -23,7 +26,8 @@ export function openWindows(): void {
 function widen(message: unknown): void {
   const { stream, headers } = message as { stream: ServerHttp2Stream; headers: Record<string, string> };
   const { session } = stream;
-  if (headers[":path"] !== CALLS_PATH || !session) return;
+  if (headers[":path"] !== CALLS_PATH || !session || session.destroyed || widened.has(session)) return;
+  widened.add(session);
   session.setLocalWindowSize(WINDOW_BYTES);
   session.settings({ initialWindowSize: WINDOW_BYTES });
 }

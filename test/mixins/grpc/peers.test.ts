@@ -380,5 +380,19 @@ describe("a call to another node", () => {
     expect(await knock(newId())).toBe("UNAUTHENTICATED");
     expect(await knock("")).toBe("UNAUTHENTICATED");
     expect(await knock(grpcToken, { seq: 1, cancel: 7 }, { seq: 3, cancel: 7 })).toBe("DATA_LOSS");
+    // Many at once on one connection, which has its settings to be told but once.
+    const crowd = new Client(`127.0.0.1:${host.grpc.port}`, ChannelCredentials.createInsecure());
+    const refused = Array.from({ length: 50 }, () => {
+      const stream = crowd.makeBidiStreamRequest(
+        Calls?.path as string,
+        Calls?.requestSerialize as never,
+        Calls?.responseDeserialize as never,
+        new Metadata(),
+      );
+      return new Promise((resolve) => stream.on("error", resolve));
+    });
+    await Promise.all(refused);
+    crowd.close();
+    await expect(call("nothing")).resolves.toBeUndefined();
   });
 });
