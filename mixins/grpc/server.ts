@@ -49,6 +49,7 @@ export class GrpcServer {
   #actions: Map<string, ActionSchema[]> | undefined;
   #isOpen = false;
   #isListening = false;
+  #closeWindows: () => void = () => undefined;
 
   constructor(broker: ServiceBroker, token: string) {
     this.#broker = broker;
@@ -65,7 +66,6 @@ export class GrpcServer {
 
   /** Answers the port. Rejects where it is taken. */
   async listen(port: number): Promise<number> {
-    openWindows();
     const bound = await new Promise<number>((resolve, reject) => {
       this.#server.bindAsync(`0.0.0.0:${port}`, serverCredentials(), (err, taken) => {
         if (err) reject(new Error(`GRPC_PORT=${port} cannot be listened on: choose another`, { cause: err }));
@@ -73,6 +73,7 @@ export class GrpcServer {
       });
     });
     this.#isListening = true;
+    this.#closeWindows = openWindows();
     return bound;
   }
 
@@ -99,6 +100,7 @@ export class GrpcServer {
     await within(idle, DRAIN_MS_MAX);
     await within(closed, FLUSH_MS_MAX);
     this.#server.forceShutdown();
+    this.#closeWindows();
   }
 
   #serve(service: string, definition: ServiceDefinition): void {

@@ -16,16 +16,22 @@ const CALLS_PATH = definitionOf("shop.v1.Peers").Calls?.path;
 /** Told once: a connection of many short streams would run out of settings that wait for their acknowledgement. */
 const widened = new WeakSet<Http2Session>();
 
-/** grpc-js has an option for the calling side alone; on the other one the connection is told, before it is used. */
-export function openWindows(): void {
-  // Once in a process, however many nodes it has.
-  unsubscribe(CREATED, widen);
-  subscribe(CREATED, widen);
+/**
+ * grpc-js has an option for the calling side alone; on the other one each connection is told, before it is used. Answers
+ * what ends that; a process has as many listeners as servers.
+ */
+export function openWindows(): () => void {
+  const listener = (message: unknown): void => widen(message as Created);
+  subscribe(CREATED, listener);
+  return () => void unsubscribe(CREATED, listener);
 }
 
-function widen(message: unknown): void {
-  const { stream, headers } = message as { stream: ServerHttp2Stream; headers: Record<string, string> };
-  const { session } = stream;
+interface Created {
+  stream: ServerHttp2Stream;
+  headers: Record<string, string>;
+}
+
+function widen({ stream: { session }, headers }: Created): void {
   if (headers[":path"] !== CALLS_PATH || !session || session.destroyed || widened.has(session)) return;
   widened.add(session);
   session.setLocalWindowSize(WINDOW_BYTES);
