@@ -12,7 +12,7 @@ import { Crowd } from "./crowd.ts";
 import type { Drill } from "./drill.ts";
 import { EventChain, isWhole } from "./event.chain.ts";
 import { type Delivered, EventServers } from "./event.servers.ts";
-import { anySeed, seeded } from "./random.ts";
+import { anySeed, seeded, shuffled } from "./random.ts";
 import { auditLine, Shop } from "./shop.ts";
 import { endOf, type Site } from "./site.ts";
 
@@ -186,14 +186,4 @@ async function replay(site: Site, shop: Shop, id: string): Promise<boolean> {
   ]);
   if (ended !== 0) site.say(`npm run events -- replay ended with ${ended}: ${said} ${site.tailOf("events")}`);
   return ended === 0;
-}
-
-/** Fisher and Yates. */
-function shuffled<Item>(items: readonly Item[], random: () => number): Item[] {
-  const result = [...items];
-  for (let i = result.length - 1; i > 0; i--) {
-    const j = Math.floor(random() * (i + 1));
-    [result[i], result[j]] = [result[j] as Item, result[i] as Item];
-  }
-  return result;
 }

@@ -12,3 +12,13 @@ export function seeded(seed: number): () => number {
 }
 
 export const anySeed = (): number => Math.floor(Math.random() * 2 ** 32);
+
+/** Fisher and Yates. */
+export function shuffled<Item>(items: readonly Item[], random: () => number): Item[] {
+  const result = [...items];
+  for (let i = result.length - 1; i > 0; i--) {
+    const j = Math.floor(random() * (i + 1));
+    [result[i], result[j]] = [result[j] as Item, result[i] as Item];
+  }
+  return result;
+}
