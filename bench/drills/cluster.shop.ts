@@ -75,6 +75,7 @@ export class ClusterShop {
         DATABASE_URL: postgres.url,
         TRANSPORTER: nats.url,
         PORT: "0",
+        GRPC_PORT: "0",
         NODE_ENV: "development",
         LOGLEVEL: "warn",
         BCRYPT_COST: "4", // drills wait for orders, not for password hashes

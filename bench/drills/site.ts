@@ -57,6 +57,7 @@ export class Site {
 
   say(line: string): void {
     process.stderr.write(`${this.#name}: ${line}\n`);
+    this.log("drill", line);
   }
 
   interrupt(reason: Error): void {
