@@ -27,6 +27,8 @@ const LATE_MS = 1_000;
 /** A node that falls silent keeps its callers waiting until it is given up. That is no queue, and soon over: answers must
  *  have been late, or none at all, for longer than that. */
 const STALL_MS = 3_000;
+/** After shrinking, lateness that comes back is known for what it is, and is not waited out again. */
+const KNOWN_MS = 60_000;
 /** How often answers are looked at, and of how many at least: one late order in an idle shop is no queue. */
 const LOOK_MS = 250;
 const ANSWERS_MIN = 8;
@@ -121,12 +123,13 @@ export class LoadShedder {
   #lookAtAnswers(now: number): void {
     this.#lookedAt = now;
     const min = Math.min(QUEUE_MIN, this.#inFlightMax);
+    const patienceMs = now - this.#queueShrunkAt < KNOWN_MS ? 0 : STALL_MS;
     const isStuck = this.#inFlight >= min && now - Math.max(this.#answeredAt, this.#queueShrunkAt) > STALL_MS;
     const judged = Object.values(this.#answers).filter(({ count }) => count >= ANSWERS_MIN);
     const isLate = judged.some(({ count, late }) => late > count / 2);
     if (isLate) this.#lateSince ??= now;
     else if (judged.length > 0) this.#lateSince = undefined;
-    if (isStuck || now - (this.#lateSince ?? now) > STALL_MS) {
+    if (isStuck || (isLate && now - (this.#lateSince ?? now) >= patienceMs)) {
       this.#queueLimit = Math.max(min, Math.min(this.#queueLimit, this.#inFlight) * QUEUE_SHRINK);
       this.#queueShrunkAt = now;
       judged.push(...Object.values(this.#answers));
