@@ -39,7 +39,8 @@ export function eventOf(body: string): ShopEvent | undefined {
   }
   const { id, type, version, key, payload, time, traceparent = null } = event ?? {};
   const isEvent =
-    UUID.test(String(id)) &&
+    typeof id === "string" &&
+    UUID.test(id) &&
     typeof type === "string" &&
     Number.isSafeInteger(version) &&
     typeof key === "string";
