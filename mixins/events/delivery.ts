@@ -46,6 +46,7 @@ export class Stopping extends Error {}
 
 /** Four pauses between five tries, 7.5 s in all; with the limit on each, and one with its batch, a partition waits 26 s. */
 export const PAUSES_MS = [500, 1_000, 2_000, 4_000] as const;
+/** Of what a handler does in a try: of each statement, and of what it waits for otherwise. */
 const TRY_MS_MAX = 3_000;
 /** Between two looks at a database that is away. */
 const AWAY_MS = 1_000;
@@ -158,7 +159,8 @@ export class Delivery {
     const last = arrivals.at(-1) as Arrival;
     const wanted = arrivals.flatMap(({ event }) => (event && handlers.has(kindOf(event)) ? [event] : []));
     if (wanted.length === 0 && !moved) return;
-    await db.transaction(async (tx) => {
+    let isHandled = false;
+    const work = db.transaction(async (tx) => {
       // First, so that replicas that have read the same wait for one another here, and not with half of an effect.
       await moved?.(tx, last.position);
       if (wanted.length === 0) return;
@@ -166,8 +168,16 @@ export class Delivery {
         tx,
         wanted.map(({ id }) => id),
       );
+      // Whoever waits for a lock would wait for as long as a transaction may take, and others behind it.
+      await tx.query({ text: `set local statement_timeout = ${TRY_MS_MAX}` });
       // An event that stands twice in one batch is one event.
       for (const run of runsOf(wanted.filter(({ id }) => fresh.delete(id)))) await this.#handle(tx, run);
+      isHandled = true;
+    });
+    await work.catch((cause) => {
+      // Some effects are refused at the end only: by a constraint that is deferred, or after an error that was swallowed.
+      if (isHandled && !isTransient(cause)) throw new HandlerFailed("an event could not be taken", { cause });
+      throw cause;
     });
   }
 
@@ -208,7 +218,8 @@ export class Delivery {
   }
 
   #letterOf({ topic, partition, position, body }: Arrival, { cause, attempts }: Failure): DeadLetter {
-    const place = `${this.#options.service} ${topic} ${partition} ${position}`;
+    // With the body: another carrier, or a topic that was made anew, counts its positions from the beginning again.
+    const place = `${this.#options.service} ${topic} ${partition} ${position} ${body}`;
     return {
       id: idOf(place),
       topic,

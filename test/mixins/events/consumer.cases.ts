@@ -138,6 +138,39 @@ export function consumerTests(title: string, startCarrier: () => Promise<Carrier
       expect(await chain.taken(key)).toEqual([1]);
     }, 30_000);
 
+    test("a handler that its database keeps waiting has failed, too: no partition waits for it for ever", async () => {
+      const key = newId();
+      chain.onEvents = async (tx, events) => {
+        if (events.some((event) => event.key === key && event.payload.n === 2))
+          await tx.query({ text: "select pg_sleep(60)" });
+      };
+      const startedAt = performance.now();
+      await chain.tell(key, upTo(3));
+      await chain.arrived(key, [1, 3], 40_000);
+      expect(performance.now() - startedAt).toBeLessThan(30_000);
+      expect(await chain.taken(key)).toEqual([1, 3]);
+      const letters = await chain.inConsumer("delete from dead_letters returning attempts, error");
+      expect(letters).toEqual([{ attempts: 5, error: expect.stringContaining("statement timeout") }]);
+    }, 60_000);
+
+    test("an effect that is refused only when the transaction ends is a try like any other", async () => {
+      const key = newId();
+      await chain.inConsumer(
+        `create function refuse() returns trigger language plpgsql as
+           $$ begin if new.user_id = '${key}' and new.subject = '2' then raise 'refused at the end'; end if; return null; end $$`,
+      );
+      await chain.inConsumer(
+        `create constraint trigger refuse after insert on notifications
+           deferrable initially deferred for each row execute function refuse()`,
+      );
+      await chain.tell(key, upTo(3));
+      await chain.arrived(key, [1, 3], 30_000);
+      expect(await chain.taken(key)).toEqual([1, 3]);
+      await chain.inConsumer("drop function refuse cascade");
+      const letters = await chain.inConsumer("delete from dead_letters returning attempts, error");
+      expect(letters).toEqual([{ attempts: 5, error: "refused at the end" }]);
+    }, 60_000);
+
     test("while the consumer's database is away events wait, and no try is counted", async () => {
       const key = newId();
       let losses = 0;
