@@ -7,6 +7,8 @@ import { constants } from "node:os";
 
 // Not static: on an older Node their own imports would fail first, with a message that helps nobody.
 refuseOldNode();
+// What hot reload replaces would be kept in every version.
+if (!process.argv.includes("--hot")) (await import("./compile-cache.ts")).keepCompiled();
 const { banner } = await import("./banner.ts");
 const { describe } = await import("./describe.ts");
 

@@ -9,6 +9,7 @@ import { setPriority } from "node:os";
 import { createInterface } from "node:readline";
 import { setTimeout as sleep } from "node:timers/promises";
 import type { ServiceName } from "../../config/index.ts";
+import { COMPILE_CACHE } from "../compile-cache.ts";
 import type { WorkerMessage } from "./worker.ts";
 
 const PROGRAM = new URL("./worker.ts", import.meta.url).pathname;
@@ -40,7 +41,8 @@ export class Worker {
   constructor({ nodeID, services, env, print }: WorkerOptions) {
     this.nodeID = nodeID;
     this.services = services;
-    this.#process = services.includes("api") ? forkGateway(env) : forkNode(env);
+    const workerEnv = { ...COMPILE_CACHE, ...env };
+    this.#process = services.includes("api") ? forkGateway(workerEnv) : forkNode(workerEnv);
     this.pid = this.#process.pid as number;
     this.#ready.promise.catch(() => undefined);
     for (const stream of [this.#process.stdout, this.#process.stderr])
