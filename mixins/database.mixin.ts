@@ -10,6 +10,7 @@ import pg from "pg";
 import { databaseUrlOf } from "../config/database.ts";
 import { config, type DatabaseName } from "../config/index.ts";
 import { ShopError } from "../lib/errors.ts";
+import { stopStep } from "../lib/stop.ts";
 import { measure, type Reading } from "./measures.ts";
 
 // Amounts, counts and versions stay below 2^53 (checked at the edge), so bigint columns are read as numbers.
@@ -124,7 +125,10 @@ export function databaseMixin(service: DatabaseName, migrations: URL): Partial<S
       if (config.environment !== "test") await refuseLossyServer(this.db, service);
     },
     async stopped() {
-      await this.db?.close();
+      const { db, logger } = this as unknown as { db?: Database; logger: { warn(): void } };
+      if (!db) return;
+      const waitsFor = () => `${db.pool().busy} connections of ${service} that are in use`;
+      await stopStep({ step: "database", waitsFor, logger }, db.close());
     },
   };
 }

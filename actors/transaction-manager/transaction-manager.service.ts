@@ -7,6 +7,7 @@ import type { Context, ServiceSchema } from "moleculer";
 import { config } from "../../config/index.ts";
 import { isOutOfReach, ShopError } from "../../lib/errors.ts";
 import { newId } from "../../lib/ids.ts";
+import { stopStep } from "../../lib/stop.ts";
 import { actorsMixin } from "../../mixins/actors.mixin.ts";
 import { databaseMixin, unavailable } from "../../mixins/database.mixin.ts";
 import { ForeignParticipant } from "../../mixins/grpc/foreign.ts";
@@ -208,15 +209,21 @@ const service: ServiceSchema = {
   },
 
   async stopped() {
-    await this.manager?.settle();
+    await this.drain();
     for (const participant of (this.foreign as Foreign | undefined)?.values() ?? []) participant.close();
   },
 
   methods: {
     /** Finishes what it drives. The shop calls it while the participants still listen. */
-    async drain(): Promise<void> {
-      await this.manager?.settle();
-      await this.supervisor.stop();
+    drain(): Promise<void> {
+      const manager: TransactionManager | undefined = this.manager;
+      const waitsFor = () => `${manager?.unfinished.size} transactions that it drives`;
+      const settle = async () => {
+        await manager?.settle();
+        await this.supervisor.stop();
+      };
+      this.draining ??= stopStep({ step: "manager", waitsFor, logger: this.logger }, settle());
+      return this.draining;
     },
   },
 };

@@ -7,6 +7,7 @@
 import type { ServiceSchema } from "moleculer";
 import { config } from "../../config/index.ts";
 import { partsOf } from "../../lib/event.ts";
+import { stopStep } from "../../lib/stop.ts";
 import { actorsMixin } from "../actors.mixin.ts";
 import { measure, type Reading } from "../measures.ts";
 import { tracesOf } from "../traces.ts";
@@ -94,7 +95,8 @@ export const consumerMixin: Partial<ServiceSchema> = {
 
   async stopped() {
     this.stopping.abort(new Stopping());
-    await this.group?.stop();
+    const waitsFor = () => "Kafka, to leave the group";
+    if (this.group) await stopStep({ step: "kafka", waitsFor, logger: this.logger }, this.group.stop());
   },
 
   methods: {

@@ -9,12 +9,11 @@ import { setPriority } from "node:os";
 import { createInterface } from "node:readline";
 import { setTimeout as sleep } from "node:timers/promises";
 import type { ServiceName } from "../../config/index.ts";
+import { STOP_MS_MAX } from "../../lib/stop.ts";
 import { COMPILE_CACHE } from "../compile-cache.ts";
 import type { WorkerMessage } from "./worker.ts";
 
 const PROGRAM = new URL("./worker.ts", import.meta.url).pathname;
-// A gateway drains for 10 s at most, a node's calls for 8; what is left after this never ends by itself.
-const STOP_MS_MAX = 25_000;
 
 export type WorkerState = "starting" | "ready" | "draining" | "ended";
 
