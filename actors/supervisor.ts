@@ -97,8 +97,7 @@ export class Supervisor {
 
   /** May be asked more than once, and waits once. */
   stop(): Promise<void> {
-    const waitsFor = () => this.#busy().join(", ");
-    this.#stopping ??= stopStep({ step: "actors", waitsFor, logger: this.#logger }, this.#end());
+    this.#stopping ??= stopStep("actors", this.#logger, this.#end(), () => this.#busy().join(", "));
     return this.#stopping;
   }
 

@@ -39,15 +39,16 @@ interface Logger {
   warn(...args: unknown[]): void;
 }
 
-export interface StopStep {
-  step: keyof typeof STEPS_MS_MAX;
-  /** Of what it waits for, at that moment: "the batch of commit:order". */
-  waitsFor: () => string;
-  logger: Logger;
-}
-
-/** Resolves when `work` has ended, or its time is over. Rejects with what `work` rejects with in its time. */
-export async function stopStep({ step, waitsFor, logger }: StopStep, work: Promise<unknown>): Promise<void> {
+/**
+ * Resolves when `work` has ended, or its time is over. Rejects with what `work` rejects with in its time. `waitsFor` is
+ * asked when there is something to say: "the batch of commit:order".
+ */
+export async function stopStep(
+  step: keyof typeof STEPS_MS_MAX,
+  logger: Logger,
+  work: Promise<unknown> | undefined,
+  waitsFor: () => string = () => step,
+): Promise<void> {
   const startedAt = performance.now();
   const over = Promise.withResolvers<void>();
   const say = (what: string): void =>

@@ -132,7 +132,7 @@ export function databaseMixin(service: DatabaseName, migrations: URL): Partial<S
       const { db, logger } = this as unknown as { db?: Database; logger: { warn(): void } };
       if (!db) return;
       const waitsFor = () => `${db.pool().busy} connections of ${service} that are in use`;
-      await stopStep({ step: "database", waitsFor, logger }, db.close());
+      await stopStep("database", logger, db.close(), waitsFor);
     },
   };
 }

@@ -43,8 +43,7 @@ export class OtlpExporter extends TracerExporters.Base {
 
   override async stop(): Promise<void> {
     clearInterval(this.#timer);
-    const waitsFor = () => `spans for ${this.#options.endpoint}`;
-    await stopStep({ step: "traces", waitsFor, logger: this.broker.logger }, this.flush());
+    await stopStep("traces", this.broker.logger, this.flush());
   }
 
   override spanFinished(span: Span): void {

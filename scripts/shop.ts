@@ -141,8 +141,8 @@ export class ShopBroker extends ServiceBroker {
     clearTimeout(this.#missingTimer);
     if (this.transit?.connected) await this.#leave();
     const over = new AbortController();
-    const waitsFor = () => `${this.#running().join(", ") || "clients"}`;
-    await stopStep({ step: "calls", waitsFor, logger: this.logger }, this.#endCalls(over.signal));
+    const waitsFor = () => this.#running().join(", ") || "clients";
+    await stopStep("calls", this.logger, this.#endCalls(over.signal), waitsFor);
     over.abort();
     await this.#settle("transaction-manager");
   }

@@ -216,13 +216,11 @@ const service: ServiceSchema = {
   methods: {
     /** Finishes what it drives. The shop calls it while the participants still listen. */
     drain(): Promise<void> {
-      const manager: TransactionManager | undefined = this.manager;
-      const waitsFor = () => `${manager?.unfinished.size} transactions that it drives`;
       const settle = async () => {
-        await manager?.settle();
+        await this.manager?.settle();
         await this.supervisor.stop();
       };
-      this.draining ??= stopStep({ step: "manager", waitsFor, logger: this.logger }, settle());
+      this.draining ??= stopStep("manager", this.logger, settle(), () => "transactions that it drives");
       return this.draining;
     },
   },

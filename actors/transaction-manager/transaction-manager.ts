@@ -65,7 +65,7 @@ export class TransactionManager {
   /** The highest watermark or seal heard of: nothing is minted at or below it. */
   #floor: TxId = "";
   /** Decisions and phase two that nobody waits for, until they are carried out or given to recovery. */
-  readonly unfinished = new Set<Promise<void>>();
+  readonly #unfinished = new Set<Promise<void>>();
   #isStopping = false;
 
   constructor(options: ManagerOptions) {
@@ -334,15 +334,15 @@ export class TransactionManager {
 
   /** Keeps work that no caller waits for in sight. What fails of it is found, and driven again, by recovery. */
   #track(work: Promise<void>): void {
-    const finished = work.catch(() => undefined).finally(() => this.unfinished.delete(finished));
-    this.unfinished.add(finished);
+    const finished = work.catch(() => undefined).finally(() => this.#unfinished.delete(finished));
+    this.#unfinished.add(finished);
   }
 
   /** Before a stop: resolves when every decision and commit under way is carried out or given up. Mailboxes must still
    *  be open; a register that cannot be reached is asked once more and then left to inquiry and recovery. */
   async settle(): Promise<void> {
     this.#isStopping = true;
-    while (this.unfinished.size > 0) await Promise.all(this.unfinished);
+    while (this.#unfinished.size > 0) await Promise.all(this.#unfinished);
   }
 
   /** What ends the driving, or false. Failures are recovery's business, contradictions an operator's. */

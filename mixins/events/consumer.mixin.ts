@@ -95,8 +95,7 @@ export const consumerMixin: Partial<ServiceSchema> = {
 
   async stopped() {
     this.stopping.abort(new Stopping());
-    const waitsFor = () => "Kafka, to leave the group";
-    if (this.group) await stopStep({ step: "kafka", waitsFor, logger: this.logger }, this.group.stop());
+    await stopStep("kafka", this.logger, this.group?.stop());
   },
 
   methods: {

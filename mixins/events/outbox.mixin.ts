@@ -112,9 +112,7 @@ export const outboxMixin: Partial<ServiceSchema> = {
   },
 
   async stopped() {
-    const waitsFor = () => "Kafka, and the lease of the relay";
-    if (this.kafkaRelay)
-      await stopStep({ step: "kafka", waitsFor, logger: this.logger }, this.kafkaRelay.stop());
+    await stopStep("kafka", this.logger, this.kafkaRelay?.stop());
   },
 
   methods: {

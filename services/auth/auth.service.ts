@@ -262,8 +262,7 @@ const auth = {
   async stopped(this: AuthService) {
     clearInterval(this.tidyTimer);
     this.redis?.close();
-    const waitsFor = () => "old logins that are being deleted";
-    await stopStep({ step: "actors", waitsFor, logger: this.logger }, this.tidying);
+    await stopStep("actors", this.logger, this.tidying, () => "old logins that are being deleted");
     this.users.close();
   },
 };

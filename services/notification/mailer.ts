@@ -7,7 +7,6 @@
 import type { Clock } from "../../actors/clock.ts";
 import type { Mailbox } from "../../actors/mailbox.ts";
 import type { Supervisor } from "../../actors/supervisor.ts";
-import { STEPS_MS_MAX, stopStep } from "../../lib/stop.ts";
 import type { Database } from "../../mixins/database.mixin.ts";
 import type { Outage } from "../../mixins/events/outage.ts";
 import type { Contact } from "../user/api.ts";
@@ -33,8 +32,8 @@ const PAUSE_MS_MAX = 3_600_000;
 const ATTEMPTS_MAX = 80;
 /** After a database that is away, until the result is recorded. */
 const RECORD_AGAIN_MS = 1_000;
-/** What is being sent has so long to end when the service stops; the rest of the step is for the results. */
-const STOP_MS_MAX = STEPS_MS_MAX.mail - 1_000;
+/** What is being sent has so long to end when the service stops, a second less than the step of the stop has. */
+const STOP_MS_MAX = 3_000;
 
 export interface MailerOptions {
   db: Database;
@@ -125,17 +124,12 @@ export class Mailer {
   async stop(): Promise<void> {
     this.#isStopping = true;
     this.#stop();
-    const { port, logger } = this.#options;
+    const { port } = this.#options;
     const cancel = this.#clock.after(STOP_MS_MAX, () => port.close());
-    const waitsFor = () => `${this.#inHand.size} mails in hand`;
-    await stopStep({ step: "mail", waitsFor, logger }, this.#settle());
-    cancel();
-    port.close();
-  }
-
-  async #settle(): Promise<void> {
     await this.#looking.catch(() => undefined); // which the loop has told
     await Promise.all(this.#inHand.values());
+    cancel();
+    port.close();
   }
 
   #take(claim: Claim, contacts: Promise<Map<string, Contact> | undefined>): Promise<void> {

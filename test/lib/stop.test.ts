@@ -3,14 +3,7 @@ import { left, STEPS_MS_MAX, STOP_MS_MAX, stopStep } from "../../lib/stop.ts";
 
 const said: string[] = [];
 const step = (work: Promise<unknown>) =>
-  stopStep(
-    {
-      step: "actors",
-      waitsFor: () => "the loop relay",
-      logger: { warn: (line: unknown) => said.push(line as string) },
-    },
-    work,
-  );
+  stopStep("actors", { warn: (line: unknown) => said.push(line as string) }, work, () => "the loop relay");
 const never = new Promise<void>(() => undefined);
 
 afterEach(() => {
