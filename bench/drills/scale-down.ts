@@ -63,7 +63,7 @@ export const scaleDown: Drill = {
       const signalledAt: number[] = [];
       await Promise.all(sets.map((set) => set.surge()));
       const firstAt = performance.now() + EVERY_MS;
-      const turns = Math.ceil((seconds * 1_000) / EVERY_MS);
+      const turns = Math.max(2, Math.ceil((seconds * 1_000) / EVERY_MS));
       for (let turn = 0; turn < turns; turn++) {
         const plannedAt = firstAt + turn * EVERY_MS;
         await site.pause(Math.max(0, plannedAt - performance.now()));
@@ -71,8 +71,9 @@ export const scaleDown: Drill = {
         await Promise.all(sets.map((set) => set.whole()));
         const stops = sets.map((set) => set.replace());
         const last = Promise.all(stops).then((all) => {
-          signalledAt[turn] = Math.max(...all.map((stop) => stop.signalledAt));
-          const lateMs = Math.round(signalledAt[turn] - plannedAt - PRE_STOP_MS);
+          const at = Math.max(...all.map((stop) => stop.signalledAt));
+          signalledAt[turn] = at;
+          const lateMs = Math.round(at - plannedAt - PRE_STOP_MS);
           site.say(`turn ${turn + 1}: ${all.length} replicas stopped, ${lateMs} ms late; ${load.line}`);
         });
         if (turn === turns - 1) await last;
