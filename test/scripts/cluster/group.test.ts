@@ -19,6 +19,7 @@ function double(nodeID: string) {
     async stop() {
       worker.wasStopped = true;
       worker.state = "ended";
+      ready.fail(new Error(`${nodeID} ended with exit code 0`));
       ended.open("exit code 0");
       return true;
     },
@@ -114,6 +115,74 @@ describe("a group of workers", () => {
     expect(said.join()).toMatch(/user-3 is ready.*draining user-1.*user-1 has ended/);
     expect([...group.workers].map(({ nodeID }) => nodeID)).toEqual(["user-2", "user-3"]);
     expect(doubles.length).toBe(4);
+    await group.stop();
+  });
+});
+
+describe("a rolling restart during which workers end by themselves", () => {
+  /** A second: ten times the first back-off. */
+  const quiet = () => new Promise((resolve) => setTimeout(resolve, 1_000));
+
+  async function started(replicas: number) {
+    const opened = open(replicas);
+    const start = opened.group.start();
+    for (let n = 1; n <= replicas; n++) (await opened.nth(n)).becomeReady();
+    await start;
+    return opened;
+  }
+  const idsOf = (group: Group) => [...group.workers].map(({ nodeID }) => nodeID);
+
+  it("leaves as many as there were where one ends before its turn", async () => {
+    const { group, nth, doubles } = await started(2);
+    const restarted = group.restart(() => undefined);
+    await nth(3);
+    (await nth(2)).crash("SIGKILL");
+    (await nth(4)).becomeReady();
+    (await nth(3)).becomeReady();
+    await restarted;
+    expect(idsOf(group).sort()).toEqual(["user-3", "user-4"]);
+    expect(doubles.length).toBe(4);
+    await group.stop();
+  });
+
+  it("leaves as many as there were where one ends while its successor starts", async () => {
+    const { group, nth, doubles } = await started(1);
+    const restarted = group.restart(() => undefined);
+    await nth(2);
+    (await nth(1)).crash("SIGKILL");
+    await quiet();
+    (await nth(2)).becomeReady();
+    await restarted;
+    expect(idsOf(group)).toEqual(["user-2"]);
+    expect(doubles.length).toBe(1 + 1);
+    await group.stop();
+  });
+
+  it("leaves as many as there were where one that is being brought back is replaced, too", async () => {
+    const { group, nth, doubles, said } = await started(1);
+    (await nth(1)).crash("SIGKILL");
+    await nth(2);
+    const restarted = group.restart(() => undefined);
+    (await nth(3)).becomeReady();
+    await restarted;
+    await quiet();
+    expect(idsOf(group)).toEqual(["user-3"]);
+    expect(doubles.length).toBe(3);
+    expect(said.join()).not.toContain("user-2 ended");
+    await group.stop();
+  });
+
+  it("replaces the old one where both have ended", async () => {
+    const { group, nth } = await started(1);
+    const restarted = group.restart(() => undefined);
+    restarted.catch(() => undefined);
+    await nth(2);
+    (await nth(1)).crash("SIGKILL");
+    await quiet();
+    (await nth(2)).crash("exit code 1");
+    await expect(restarted).rejects.toThrow("user-1 has ended meanwhile, and is replaced");
+    (await nth(3)).becomeReady();
+    expect(idsOf(group)).toEqual(["user-3"]);
     await group.stop();
   });
 });
