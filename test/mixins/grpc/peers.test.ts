@@ -170,6 +170,15 @@ describe("a call to another node", () => {
     });
   });
 
+  it("whose answer cannot be carried is told so, and its node goes on", async () => {
+    await streamTo("host");
+    const before = carried();
+    await expect(call("unsayable", { where: "meta" })).rejects.toMatchObject({ name: "TypeError" });
+    await expect(call("unsayable", { where: "data" })).rejects.toMatchObject({ type: "NO_NUMBERS" });
+    await expect(call("nothing")).resolves.toBeUndefined();
+    expect(carried()).toBe(before + 3);
+  });
+
   it("goes over NATS while the stream is down, and over the stream again when it is back", async () => {
     await streamTo("host");
     proxy.isRefusing = true;
