@@ -56,8 +56,9 @@ export class Group {
     await Promise.all(Array.from({ length: this.replicas }, () => this.#bring(CRASHES_MAX)));
   }
 
-  /** One replica after the other. `say` is told what happens. */
-  async restart(say: (line: string) => void): Promise<void> {
+  /** One replica after the other. `say` is told what happens. False where one had to be killed. */
+  async restart(say: (line: string) => void): Promise<boolean> {
+    let allClean = true;
     for (const old of [...this.workers]) {
       if (this.#stopping) throw new Error("the cluster is stopping");
       // Ended meanwhile by itself: its successor is as new as any.
@@ -80,8 +81,10 @@ export class Group {
       say(`${worker.nodeID} is ready after ${seconds(startedAt)}, draining ${old.nodeID}`);
       const drainedAt = performance.now();
       const clean = await old.stop();
+      allClean &&= clean;
       say(`${old.nodeID} ${clean ? "has ended" : "was killed"} after ${seconds(drainedAt)}`);
     }
+    return allClean;
   }
 
   async stop(): Promise<boolean> {
