@@ -21,8 +21,9 @@ const OPTIONS = {
   // Quick enough that an outage ends when the server is back, jittered so that the nodes do not come all at once.
   reconnectTimeWait: 200,
   reconnectJitter: 200,
-  // One flap may not end a node: it tries for ever.
+  // One flap may not end a node: it tries for ever, also a server that refuses it twice while its settings change.
   maxReconnectAttempts: -1,
+  ignoreAuthErrorAbort: true,
   timeout: 5_000,
 };
 
