@@ -239,6 +239,20 @@ describe("a call to another node", () => {
     await streamTo("child");
   });
 
+  it("finds out that its node is silent where it waits for less long than that takes, too", async () => {
+    const child = await startChild("child");
+    await streamTo("child");
+    child.kill("SIGSTOP");
+    const startedAt = performance.now();
+    const opts = { nodeID: "child", timeout: 700 };
+    await Promise.allSettled([call("once", {}, opts), call("once", {}, opts)]);
+    await until("it is given up", () => !caller.broker.registry.nodes.get("child")?.available);
+    // Before a heartbeat is missed.
+    expect(performance.now() - startedAt).toBeLessThan(5_000);
+    child.kill("SIGCONT");
+    await streamTo("child");
+  });
+
   it.each([[["up"]], [["down"]], [["up", "down"]]] as [Direction[]][])(
     "finds out that its stream is cut (%s) while its node is well, and takes the other way until it is whole",
     async (directions) => {
