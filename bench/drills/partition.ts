@@ -142,7 +142,9 @@ async function breakAndHeal(
   const brokenAt = monotonicMs();
   site.log("cluster", `broken ${nameOf(each)}`);
   const what = breakLink(each, shop, network);
-  await site.pause((each.link === "node" || each.link === "nats") && each.mode === "cut" ? LONG_CUT_MS : BROKEN_MS);
+  await site.pause(
+    (each.link === "node" || each.link === "nats") && each.mode === "cut" ? LONG_CUT_MS : BROKEN_MS,
+  );
   network.heal();
   const healedAt = monotonicMs();
   site.log("cluster", `healed ${nameOf(each)}`);
