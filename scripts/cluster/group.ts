@@ -129,13 +129,14 @@ export class Group {
   async #bring(crashesMax: number): Promise<Worker> {
     for (;;) {
       if (this.#stopping) throw new Error("the cluster is stopping");
-      const worker = this.#open();
+      let worker: Worker | undefined;
       try {
+        worker = this.#open();
         await worker.ready;
         return worker;
       } catch (err) {
-        this.workers.delete(worker);
-        if (this.#stopping || worker.wasStopped) throw err;
+        if (worker) this.workers.delete(worker);
+        if (this.#stopping || worker?.wasStopped) throw err;
         this.#noteCrash((err as Error).message);
         if (this.crashesInARow >= crashesMax) throw err;
         await this.#pause();

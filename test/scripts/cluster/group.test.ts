@@ -41,19 +41,33 @@ function double(nodeID: string) {
 function open(replicas: number) {
   const doubles: ReturnType<typeof double>[] = [];
   const said: string[] = [];
+  let faults = 0;
   const group = new Group({
     name: "user",
     services: ["user"],
     replicas,
     say: (line) => said.push(line),
     open({ nodeID }) {
+      if (faults > 0) {
+        faults--;
+        throw new Error("spawn ENOMEM");
+      }
       const made = double(nodeID);
       doubles.push(made);
       return made.worker;
     },
   });
   const nth = (n: number) => until(`worker ${n} is opened`, () => doubles[n - 1]);
-  return { group, doubles, said, nth };
+  return {
+    group,
+    doubles,
+    said,
+    nth,
+    /** The next `count` workers cannot be opened. */
+    failToOpen(count: number) {
+      faults = count;
+    },
+  };
 }
 
 describe("a group of workers", () => {
@@ -99,6 +113,19 @@ describe("a group of workers", () => {
     expect(group.isFailing).toBe(false);
     await group.stop();
     expect(doubles.length).toBe(6);
+  });
+
+  it("goes on where the machine has no room for a process right now", async () => {
+    const { group, nth, said, failToOpen } = open(1);
+    const started = group.start();
+    (await nth(1)).becomeReady();
+    await started;
+    failToOpen(1);
+    (await nth(1)).crash("SIGKILL");
+    (await nth(2)).becomeReady();
+    await until("it says so", () => said.at(-1)?.endsWith("is ready in the place of user-1"));
+    expect(said.join()).toContain("spawn ENOMEM; starting another");
+    await group.stop();
   });
 
   it("restarts one after the other, and keeps the old worker where the new one fails", async () => {
