@@ -4,14 +4,16 @@
  * are kept in the consumer's database, and only then does the offset move.
  */
 import { eventOf } from "../../lib/event.ts";
-import { type Arrival, type Delivery, Stopping } from "./delivery.ts";
-import type { DeadLetter } from "./inbox.rows.ts";
-import { type IncomingMessage, type Kafka, type Membership, NoLongerOurs } from "./kafka.ts";
+import type { Arrival, DeadLetter } from "./dead.letter.ts";
+import { type Delivery, Stopping } from "./delivery.ts";
+import { type IncomingMessage, type Kafka, type Membership, NoLongerOurs, TooLarge } from "./kafka.ts";
 import type { Outage } from "./outage.ts";
 import { deadLetterTopicName, type Topic, topicName } from "./topics.ts";
 
-/** A stack is for people; Kafka's headers are not for books. */
-const STACK_CHARS_MAX = 8_000;
+/** An error and its stack are for people; Kafka's headers are not for books. */
+const HEADER_CHARS_MAX = 8_000;
+/** Of a body that is too large with its headers: below any limit that a topic may have. */
+const CUT_CHARS = 100_000;
 
 interface GroupOptions {
   service: string;
@@ -76,7 +78,7 @@ export class KafkaGroup {
     await this.#options.kafka.close();
   }
 
-  async #deliver(messages: IncomingMessage[], pause: (ms: number) => Promise<void>): Promise<void> {
+  async #deliver(messages: IncomingMessage[], pause: (ms: number) => Promise<void>): Promise<number> {
     const { delivery, logger } = this.#options;
     const arrivals = messages.map(
       ({ topic, partition, offset, value }): Arrival => ({
@@ -87,33 +89,28 @@ export class KafkaGroup {
         event: eventOf(value),
       }),
     );
+    let taken: number;
     try {
-      await delivery.deliver(arrivals, { pause, buried: (letter) => this.#publish(letter) });
+      taken = await delivery.deliver(arrivals, { pause, buried: (letter) => this.#publish(letter) });
     } catch (err) {
       if (err instanceof NoLongerOurs) throw err;
       if (err instanceof Stopping) throw new NoLongerOurs("the service stops");
       logger.error("events cannot be taken, they are tried again:", err);
       throw err;
     }
-    const last = arrivals.at(-1);
+    const last = arrivals[taken - 1];
     if (last?.event) this.#takenAt.set(last.topic, Date.parse(last.event.time));
+    return taken;
   }
 
-  async #publish({
-    id,
-    topic,
-    partition,
-    position,
-    body,
-    error,
-    stack,
-    attempts,
-  }: DeadLetter): Promise<void> {
+  /** One that Kafka does not take whole goes without the end of its body, which the consumer's database has. */
+  async #publish(letter: DeadLetter): Promise<void> {
+    const { id, topic, partition, position, body, error, stack, attempts } = letter;
     const { kafka, namespace, service } = this.#options;
     const headers = {
       "dead-letter-id": id,
-      error,
-      stack: (stack ?? "").slice(0, STACK_CHARS_MAX),
+      error: error.slice(0, HEADER_CHARS_MAX),
+      stack: (stack ?? "").slice(0, HEADER_CHARS_MAX),
       attempts: String(attempts),
       group: `${namespace}.${service}`,
       topic: topicName(namespace, topic),
@@ -121,7 +118,12 @@ export class KafkaGroup {
       offset: String(position),
       time: new Date().toISOString(),
     };
-    const key = eventOf(body)?.key ?? null;
-    await kafka.publish(deadLetterTopicName(namespace, topic), [{ key, value: body, headers }]);
+    const key = eventOf(body)?.key.slice(0, HEADER_CHARS_MAX) ?? null;
+    const name = deadLetterTopicName(namespace, topic);
+    await kafka.publish(name, [{ key, value: body, headers }]).catch((err) => {
+      if (!(err instanceof TooLarge)) throw err;
+      const cut = { ...headers, "body-cut-from-bytes": String(Buffer.byteLength(body)) };
+      return kafka.publish(name, [{ key, value: body.slice(0, CUT_CHARS), headers: cut }]);
+    });
   }
 }
