@@ -9,7 +9,7 @@ import { eventOf, kindOf, partsOf, type ShopEvent } from "../../lib/event.ts";
 import { type Database, isTransient, type Queryable } from "../database.mixin.ts";
 import type { Traces } from "../traces.ts";
 import { type Arrival, type DeadLetter, type Failure, letterOf } from "./dead.letter.ts";
-import { HandlerFailed, TRY_MS_MAX, TRY_MS_MAX_OF_ALL, tried } from "./handler.try.ts";
+import { HandlerFailed, tried } from "./handler.try.ts";
 import { failDeadLetter, keepDeadLetter, removeDeadLetter, takeEvents } from "./inbox.rows.ts";
 import { type Lane, workInLanes } from "./lanes.ts";
 import type { Topic } from "./topics.ts";
@@ -36,16 +36,21 @@ class Unreachable extends Error {}
 /** The consumer stops; what is not taken is delivered again after the next start. */
 export class Stopping extends Error {}
 
+/** Of what a handler does in a try: of each statement, and of what it waits for otherwise. */
+const TRY_MS_MAX = 3_000;
+/** Of an event's first try on its own, so that those that hang let the healthy ones behind them pass. */
+const FIRST_TRY_MS_MAX = 500;
+/** A try with all its statements is ended by the server, so long after its own time. */
+const GRACE_MS = 500;
 /** Between five tries. */
 export const PAUSES_MS = [500, 1_000, 2_000, 4_000] as const;
 /** Those of one event. What comes behind a dead letter of its key, and fails too, has its five tries with what is left. */
 const PAUSES_MS_OF_KEY = 7_500;
 /**
- * When the tries of a batch end: the last of its first event begins after 19.5 s (four of 3 s, and the pauses). With the
- * batch's own try before, and a pause of 4 s that may be under way, a partition waits for less than 30 s.
+ * When the tries of a batch end: the last of its first event begins after 17 s (with the pauses), or 19 s where statements
+ * hang. With the batch's own try before, and a pause or try that is under way, a partition waits for less than 30 s.
  */
-const LANES_MS_MAX = 21_000;
-const LIMITS = { statementMs: TRY_MS_MAX, allMs: TRY_MS_MAX_OF_ALL } as const;
+const LANES_MS_MAX = 20_000;
 /** Between two looks at a database that is away. */
 const AWAY_MS = 1_000;
 
@@ -66,6 +71,7 @@ interface DeliveryOptions {
 interface Besides {
   /** Comes first, so that replicas that have read the same wait for one another there, and not with half of an effect. */
   before?: ((tx: Queryable) => Promise<void>) | undefined;
+  tryMs?: number;
   /** A dead letter is in the inbox; that it was there to be removed is what makes it fresh. */
   isReplay?: boolean;
 }
@@ -107,7 +113,7 @@ export class Delivery {
   /** Tries dead letters again, those of a key in their order. Each is deleted with its effect, or kept with why it failed again. */
   async replay(letters: readonly DeadLetter[], pause: Carrier["pause"]): Promise<void> {
     const arrivals = letters.map((letter) => ({ ...letter, event: eventOf(letter.body) }));
-    await this.#inLanes(arrivals, async (arrival, lane) => {
+    await this.#inLanes(arrivals, pause, async (arrival, lane) => {
       const remove = async (tx: Queryable) => {
         if (!(await removeDeadLetter(tx, arrival.id))) throw new Overtaken();
       };
@@ -129,11 +135,13 @@ export class Delivery {
 
   #inLanes<Item extends Arrival>(
     items: readonly Item[],
+    pause: Carrier["pause"],
     work: (item: Item, lane: Lane) => Promise<void>,
   ): Promise<number> {
     return workInLanes(items, {
       keyOf: ({ topic, position, event }) => (event ? `${topic} ${event.key}` : `${topic} at ${position}`),
       work,
+      pause,
       pausesMs: PAUSES_MS_OF_KEY,
       msMax: LANES_MS_MAX,
     });
@@ -162,7 +170,8 @@ export class Delivery {
   }
 
   #byKey(arrivals: readonly Arrival[], carrier: Carrier): Promise<number> {
-    return this.#inLanes(arrivals, async (arrival, lane) => {
+    const pause = (ms: number) => carrier.pause(ms);
+    return this.#inLanes(arrivals, pause, async (arrival, lane) => {
       const failure = await this.#alone(arrival, carrier, lane);
       if (failure) await this.#bury(arrival, failure, carrier);
     });
@@ -179,15 +188,16 @@ export class Delivery {
     if (strangeness !== undefined) return { cause: new Error(strangeness), attempts: 0 };
     for (let attempts = 1; ; attempts++) {
       try {
-        await this.#present(carrier, () => lane.turn(() => this.#transaction([arrival], besides)));
+        const tryMs = attempts === 1 ? FIRST_TRY_MS_MAX : TRY_MS_MAX;
+        await this.#present(carrier, () =>
+          lane.turn(attempts, () => this.#transaction([arrival], { ...besides, tryMs })),
+        );
         return undefined;
       } catch (err) {
         if (!(err instanceof HandlerFailed)) throw err;
         const pauseMs = PAUSES_MS[attempts - 1];
         if (pauseMs === undefined) return { cause: err.cause as Error, attempts };
-        const pausedMs = Math.min(pauseMs, lane.pausesLeftMs);
-        lane.pausesLeftMs -= pausedMs;
-        await carrier.pause(pausedMs);
+        await lane.pause(pauseMs);
       }
     }
   }
@@ -205,7 +215,8 @@ export class Delivery {
     }
   }
 
-  async #transaction(arrivals: readonly Arrival[], { before, isReplay }: Besides): Promise<void> {
+  async #transaction(arrivals: readonly Arrival[], besides: Besides): Promise<void> {
+    const { before, isReplay, tryMs = TRY_MS_MAX } = besides;
     const { db, handlers } = this.#options;
     const wanted = arrivals.flatMap(({ event }) => (event && handlers.has(kindOf(event)) ? [event] : []));
     if (wanted.length === 0 && !before) return;
@@ -214,10 +225,11 @@ export class Delivery {
       await before?.(tx);
       if (wanted.length === 0) return;
       const ids = wanted.map(({ id }) => id);
-      const taken = await takeEvents(tx, ids, LIMITS);
+      const taken = await takeEvents(tx, ids, limits(tryMs));
       const fresh = isReplay ? new Set(ids) : taken;
       // An event that stands twice in one batch is one event.
-      for (const run of runsOf(wanted.filter(({ id }) => fresh.delete(id)))) await this.#handle(tx, run);
+      for (const run of runsOf(wanted.filter(({ id }) => fresh.delete(id))))
+        await this.#handle(tx, run, tryMs);
       isHandled = true;
     });
     await work.catch((cause) => {
@@ -227,11 +239,11 @@ export class Delivery {
     });
   }
 
-  async #handle(tx: Queryable, run: readonly ShopEvent[]): Promise<void> {
+  async #handle(tx: Queryable, run: readonly ShopEvent[], tryMs: number): Promise<void> {
     const { handlers, service, traces } = this.#options;
     const kind = kindOf(run[0] as ShopEvent);
     const handler = handlers.get(kind) as EventHandler;
-    const work = () => tried(tx, (limited) => handler(limited, run));
+    const work = () => tried(tx, (limited) => handler(limited, run), tryMs);
     if (!traces) return work();
     for (const { id, traceparent } of run) traces.resume(service, id, traceparent);
     const ids = run.map(({ id }) => id);
@@ -249,7 +261,7 @@ export class Delivery {
       const isNew = await db.transaction(async (tx) => {
         const { event } = arrival;
         // Somebody else may have had it too, and was luckier, or buried it before.
-        if (event && (await takeEvents(tx, [event.id], LIMITS)).size === 0) return false;
+        if (event && (await takeEvents(tx, [event.id], limits(TRY_MS_MAX))).size === 0) return false;
         return keepDeadLetter(tx, letter);
       });
       if (isNew) this.#count(letter);
@@ -270,6 +282,8 @@ export class Delivery {
     return `version ${event.version} of ${event.type} is not known here`;
   }
 }
+
+const limits = (tryMs: number) => ({ statementMs: tryMs, allMs: tryMs + GRACE_MS });
 
 /** Neighbours of one kind together: a handler gets as many at once as it can without changing the order. */
 function runsOf(events: readonly ShopEvent[]): ShopEvent[][] {

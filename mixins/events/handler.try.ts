@@ -4,11 +4,6 @@
  */
 import { isTransient, type Queryable } from "../database.mixin.ts";
 
-/** Of what a handler does in a try: of each statement, and of what it waits for otherwise. */
-export const TRY_MS_MAX = 3_000;
-/** Of a try with all its statements: the server ends it, a moment after each statement's own time. */
-export const TRY_MS_MAX_OF_ALL = 3_500;
-
 /** Of a handler, and nothing a database that is away would explain. */
 export class HandlerFailed extends Error {
   constructor(cause: unknown) {
@@ -16,14 +11,18 @@ export class HandlerFailed extends Error {
   }
 }
 
-export async function tried(tx: Queryable, handle: (limited: Queryable) => Promise<unknown>): Promise<void> {
+export async function tried(
+  tx: Queryable,
+  handle: (limited: Queryable) => Promise<unknown>,
+  msMax: number,
+): Promise<void> {
   let isOver = false;
   let isLate = false;
   let running = 0;
   const away = new Set<unknown>();
   const late = Promise.withResolvers<never>();
   late.promise.catch(() => undefined);
-  const tooLate = () => new Error(`the handler took more than ${TRY_MS_MAX} ms`);
+  const tooLate = () => new Error(`the handler took more than ${msMax} ms`);
   // A statement that runs then has a time of its own, and its handler the last word on how it went.
   const endWhereIdle = () => {
     if (isLate && running === 0) late.reject(tooLate());
@@ -47,7 +46,7 @@ export async function tried(tx: Queryable, handle: (limited: Queryable) => Promi
   const timer = setTimeout(() => {
     isLate = true;
     endWhereIdle();
-  }, TRY_MS_MAX);
+  }, msMax);
   try {
     await Promise.race([handle(limited), late.promise]);
   } catch (cause) {

@@ -1,25 +1,27 @@
 /**
  * Works off items that have an order by key: those of one key are a lane, one after the other; lanes go side by side, so
- * one that waits holds up no other. Each takes a turn for what needs the database: few at a time, the lowest item first,
- * and the very first that is not done never waits, because all others wait for it in the end. When the time is over, as
- * many items as are done from the first on are the result, and what is behind them is not done, whatever became of it.
+ * one that waits holds up no other. Each takes a turn for what needs the database: few at a time, what was tried least
+ * before the rest, and the very first item that is not done never waits, because all others wait for it in the end. When
+ * the time is over the result is how many are done from the first on, whatever became of those behind.
  */
 /** Each turn takes a connection of the service's pool, which others need as well. */
-const TURNS_AT_ONCE = 2;
+const TURNS_AT_ONCE = 3;
 
 /** What the items of one lane share. */
 export interface Lane {
-  /** How long they may still pause, in all. */
-  pausesLeftMs: number;
-  /** Runs `work` when it is this lane's turn. */
-  turn<Result>(work: () => Promise<Result>): Promise<Result>;
+  /** Waits so long, or for what is left of the lane's pauses. */
+  pause(ms: number): Promise<void>;
+  /** Runs `work` when it is this lane's turn; `rank` says how often it was tried. */
+  turn<Result>(rank: number, work: () => Promise<Result>): Promise<Result>;
 }
 
 interface Options<Item> {
   keyOf: (item: Item) => string;
   work: (item: Item, lane: Lane) => Promise<void>;
+  pause(ms: number): Promise<void>;
+  /** Of a lane, in all. */
   pausesMs: number;
-  /** No turn begins later, once there is a result. */
+  /** No turn begins later, but for those of the very first item where all wait for it. */
   msMax: number;
 }
 
@@ -28,36 +30,40 @@ class Ended extends Error {}
 
 interface Waiting {
   index: number;
+  rank: number;
   begin(hasPlace: boolean): void;
 }
 
 /** Answers how many are done, from the first on. Rejects with what `work` rejects with. */
 export async function workInLanes<Item>(items: readonly Item[], options: Options<Item>): Promise<number> {
-  const { keyOf, work, pausesMs, msMax } = options;
+  const { keyOf, work, pause, pausesMs, msMax } = options;
   const endsAt = performance.now() + msMax;
   const done = new Set<number>();
   let first = 0;
   let places = TURNS_AT_ONCE;
   const waiting: Waiting[] = [];
   const failures: unknown[] = [];
-  const hasEnded = () => failures.length > 0 || (first > 0 && performance.now() > endsAt);
+  const hasEnded = (index: number) =>
+    failures.length > 0 || (performance.now() > endsAt && (first > 0 || index > 0));
 
   const admit = () => {
-    waiting.sort((one, other) => one.index - other.index);
-    while (waiting[0] && (places > 0 || waiting[0].index === first || hasEnded())) {
+    waiting.sort((one, other) => one.rank - other.rank || one.index - other.index);
+    for (const each of [...waiting]) {
       const hasPlace = places > 0;
+      if (!hasPlace && each.index !== first && !hasEnded(each.index)) continue;
       if (hasPlace) places--;
-      waiting.shift()?.begin(hasPlace);
+      waiting.splice(waiting.indexOf(each), 1);
+      each.begin(hasPlace);
     }
   };
 
-  const turn = async <Result>(index: number, take: () => Promise<Result>): Promise<Result> => {
+  const turn = async <Result>(index: number, rank: number, take: () => Promise<Result>): Promise<Result> => {
     const hasPlace = await new Promise<boolean>((begin) => {
-      waiting.push({ index, begin });
+      waiting.push({ index, rank, begin });
       admit();
     });
     try {
-      if (hasEnded()) throw new Ended();
+      if (hasEnded(index)) throw new Ended();
       return await take();
     } finally {
       if (hasPlace) places++;
@@ -67,7 +73,16 @@ export async function workInLanes<Item>(items: readonly Item[], options: Options
 
   const workOff = async (indices: readonly number[]): Promise<void> => {
     let current = 0;
-    const lane: Lane = { pausesLeftMs: pausesMs, turn: (take) => turn(current, take) };
+    let leftMs = pausesMs;
+    const lane: Lane = {
+      turn: (rank, take) => turn(current, rank, take),
+      pause: async (ms) => {
+        if (hasEnded(current)) throw new Ended();
+        const pausedMs = Math.min(ms, leftMs);
+        leftMs -= pausedMs;
+        await pause(pausedMs);
+      },
+    };
     for (current of indices) {
       await work(items[current] as Item, lane);
       done.add(current);
