@@ -1,5 +1,6 @@
 /** What is kept of an event that could not be taken, and by which id. Pure. */
 import { createHash } from "node:crypto";
+import { inspect } from "node:util";
 import type { ShopEvent } from "../../lib/event.ts";
 import type { Topic } from "./topics.ts";
 
@@ -14,9 +15,9 @@ export interface Arrival {
   event: ShopEvent | undefined;
 }
 
-/** A failure for good, and how often it was tried. */
+/** A failure for good, and how often it was tried. Anything may have been thrown. */
 export interface Failure {
-  cause: Error;
+  cause: Partial<Error> | null | undefined;
   attempts: number;
 }
 
@@ -43,7 +44,7 @@ export function letterOf(
     partition,
     position,
     body: storable(body),
-    error: storable(String(cause?.message ?? cause)),
+    error: storable(typeof cause?.message === "string" ? cause.message : inspect(cause)),
     stack: typeof cause?.stack === "string" ? storable(cause.stack) : null,
     attempts,
   };

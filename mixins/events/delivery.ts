@@ -11,7 +11,7 @@ import type { Traces } from "../traces.ts";
 import { type Arrival, type DeadLetter, type Failure, letterOf } from "./dead.letter.ts";
 import { HandlerFailed, tried } from "./handler.try.ts";
 import { failDeadLetter, keepDeadLetter, removeDeadLetter, takeEvents } from "./inbox.rows.ts";
-import { type Lane, workInLanes } from "./lanes.ts";
+import { type Lane, Turns, workInLanes } from "./lanes.ts";
 import type { Topic } from "./topics.ts";
 
 /** Has the effect of these events, all of one kind, in order, each once. It writes with `tx` and to nothing else. */
@@ -84,6 +84,7 @@ export class Delivery {
   readonly #options: DeliveryOptions;
   /** The types that some version is wanted of. */
   readonly #types: ReadonlySet<string>;
+  readonly #turns = new Turns();
   /** How many dead letters there were, by topic. */
   readonly buried = new Map<Topic, number>();
 
@@ -142,6 +143,7 @@ export class Delivery {
       keyOf: ({ topic, position, event }) => (event ? `${topic} ${event.key}` : `${topic} at ${position}`),
       work,
       pause,
+      turns: this.#turns,
       pausesMs: PAUSES_MS_OF_KEY,
       msMax: LANES_MS_MAX,
     });
@@ -184,7 +186,7 @@ export class Delivery {
     lane: Lane,
     besides: Besides = {},
   ): Promise<Failure | undefined> {
-    const strangeness = this.#strangeness(arrival);
+    const strangeness = this.#strangeness(arrival, besides.isReplay);
     if (strangeness !== undefined) return { cause: new Error(strangeness), attempts: 0 };
     for (let attempts = 1; ; attempts++) {
       try {
@@ -228,8 +230,11 @@ export class Delivery {
       const taken = await takeEvents(tx, ids, limits(tryMs));
       const fresh = isReplay ? new Set(ids) : taken;
       // An event that stands twice in one batch is one event.
-      for (const run of runsOf(wanted.filter(({ id }) => fresh.delete(id))))
-        await this.#handle(tx, run, tryMs);
+      const runs = runsOf(wanted.filter(({ id }) => fresh.delete(id)));
+      const handleAll = async (limited: Queryable) => {
+        for (const run of runs) await this.#handle(limited, run);
+      };
+      await tried(tx, handleAll, tryMs);
       isHandled = true;
     });
     await work.catch((cause) => {
@@ -239,15 +244,15 @@ export class Delivery {
     });
   }
 
-  async #handle(tx: Queryable, run: readonly ShopEvent[], tryMs: number): Promise<void> {
+  async #handle(tx: Queryable, run: readonly ShopEvent[]): Promise<unknown> {
     const { handlers, service, traces } = this.#options;
     const kind = kindOf(run[0] as ShopEvent);
     const handler = handlers.get(kind) as EventHandler;
-    const work = () => tried(tx, (limited) => handler(limited, run), tryMs);
+    const work = () => handler(tx, run);
     if (!traces) return work();
     for (const { id, traceparent } of run) traces.resume(service, id, traceparent);
     const ids = run.map(({ id }) => id);
-    await traces.batch(kind, service, ids, work);
+    return traces.batch(kind, service, ids, work);
   }
 
   /** Durable when it resolves, and passed by: an event is taken, or a dead letter, and in both cases in the inbox. */
@@ -275,10 +280,11 @@ export class Delivery {
     );
   }
 
-  /** Why an event is for nobody here to take, and yet not to be passed over. */
-  #strangeness({ event }: Arrival): string | undefined {
+  /** Why an event is for nobody here to take, and yet not to be passed over; what is replayed never is. */
+  #strangeness({ event }: Arrival, isReplay = false): string | undefined {
     if (!event) return "it is no event: expected JSON with id, type, version, key, payload and time";
-    if (!this.#types.has(event.type) || this.#options.handlers.has(kindOf(event))) return undefined;
+    if (this.#options.handlers.has(kindOf(event))) return undefined;
+    if (!this.#types.has(event.type)) return isReplay ? `${event.type} is not taken here any more` : undefined;
     return `version ${event.version} of ${event.type} is not known here`;
   }
 }

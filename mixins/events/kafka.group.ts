@@ -6,14 +6,19 @@
 import { eventOf } from "../../lib/event.ts";
 import type { Arrival, DeadLetter } from "./dead.letter.ts";
 import { type Delivery, Stopping } from "./delivery.ts";
-import { type IncomingMessage, type Kafka, type Membership, NoLongerOurs, TooLarge } from "./kafka.ts";
+import { type IncomingMessage, type Kafka, type Membership, MessageRefused, NoLongerOurs, type OutgoingMessage } from "./kafka.ts";
 import type { Outage } from "./outage.ts";
 import { deadLetterTopicName, type Topic, topicName } from "./topics.ts";
 
-/** An error and its stack are for people; Kafka's headers are not for books. */
-const HEADER_CHARS_MAX = 8_000;
-/** Of a body that is too large with its headers: below any limit that a topic may have. */
-const CUT_CHARS = 100_000;
+/**
+ * How much of a dead letter's body, and of each header: an error and its stack are for people, not for books. The next
+ * where a topic does not take that much; its limit is an operator's.
+ */
+const SIZES = [
+  { bodyChars: Number.POSITIVE_INFINITY, headerChars: 8_000 },
+  { bodyChars: 100_000, headerChars: 8_000 },
+  { bodyChars: 0, headerChars: 100 },
+] as const;
 
 interface GroupOptions {
   service: string;
@@ -103,27 +108,41 @@ export class KafkaGroup {
     return taken;
   }
 
-  /** One that Kafka does not take whole goes without the end of its body, which the consumer's database has. */
+  /** The consumer's database has every letter whole, so what Kafka will never take holds up nobody. */
   async #publish(letter: DeadLetter): Promise<void> {
+    const { kafka, logger, namespace } = this.#options;
+    const name = deadLetterTopicName(namespace, letter.topic);
+    let refusal: MessageRefused | undefined;
+    for (const size of SIZES) {
+      try {
+        return await kafka.publish(name, [this.#messageOf(letter, size)]);
+      } catch (err) {
+        if (!(err instanceof MessageRefused)) throw err;
+        refusal = err;
+      }
+    }
+    logger.error(`${name} takes the dead letter ${letter.id} in no size; the database has it:`, refusal);
+  }
+
+  #messageOf(letter: DeadLetter, { bodyChars, headerChars }: (typeof SIZES)[number]): OutgoingMessage {
     const { id, topic, partition, position, body, error, stack, attempts } = letter;
-    const { kafka, namespace, service } = this.#options;
-    const headers = {
-      "dead-letter-id": id,
-      error: error.slice(0, HEADER_CHARS_MAX),
-      stack: (stack ?? "").slice(0, HEADER_CHARS_MAX),
-      attempts: String(attempts),
-      group: `${namespace}.${service}`,
-      topic: topicName(namespace, topic),
-      partition: String(partition),
-      offset: String(position),
-      time: new Date().toISOString(),
+    const { namespace, service } = this.#options;
+    const value = body.slice(0, bodyChars);
+    return {
+      key: eventOf(body)?.key.slice(0, headerChars) ?? null,
+      value,
+      headers: {
+        "dead-letter-id": id,
+        error: error.slice(0, headerChars),
+        stack: (stack ?? "").slice(0, headerChars),
+        attempts: String(attempts),
+        group: `${namespace}.${service}`,
+        topic: topicName(namespace, topic),
+        partition: String(partition),
+        offset: String(position),
+        time: new Date().toISOString(),
+        ...(value.length < body.length && { "body-cut-from-bytes": String(Buffer.byteLength(body)) }),
+      },
     };
-    const key = eventOf(body)?.key.slice(0, HEADER_CHARS_MAX) ?? null;
-    const name = deadLetterTopicName(namespace, topic);
-    await kafka.publish(name, [{ key, value: body, headers }]).catch((err) => {
-      if (!(err instanceof TooLarge)) throw err;
-      const cut = { ...headers, "body-cut-from-bytes": String(Buffer.byteLength(body)) };
-      return kafka.publish(name, [{ key, value: body.slice(0, CUT_CHARS), headers: cut }]);
-    });
   }
 }

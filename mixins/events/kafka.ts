@@ -74,8 +74,15 @@ export interface Membership {
   leave(): Promise<void>;
 }
 
-/** Kafka takes no message of this size; it is not away. */
-export class TooLarge extends Error {}
+/** Kafka will never take a message, for what it is: too large, or not as its topic wants it. */
+export class MessageRefused extends Error {}
+
+/** About messages, which others may be well without; every other error is about Kafka, or the way to it. */
+const REFUSALS: ReadonlySet<unknown> = new Set([
+  "MESSAGE_TOO_LARGE",
+  "RECORD_LIST_TOO_LARGE",
+  "INVALID_RECORD",
+]);
 
 export class Kafka {
   readonly #options: KafkaOptions;
@@ -143,8 +150,7 @@ export class Kafka {
     } catch (err) {
       if (this.#producer === current) this.#producer = undefined;
       void current.then((producer) => inTime(producer.disconnect())).catch(() => undefined);
-      const isTooLarge = (err as { type?: string }).type === "MESSAGE_TOO_LARGE";
-      throw isTooLarge ? new TooLarge((err as Error).message, { cause: err }) : err;
+      throw isRefusal(err) ? new MessageRefused((err as Error).message, { cause: err }) : err;
     }
   }
 
@@ -167,12 +173,13 @@ export class Kafka {
         membership.isAlive = false;
         await inTime(hand.letGo());
         await inTime(consumer.disconnect());
+        // A start that is under way goes on all the same, opens again what is closed, and would stay in the group.
+        void starting.catch(() => undefined).then(() => inTime(consumer.disconnect()));
       },
     };
+    const starting = start(consumer, { topics, hand, membership });
     try {
-      await this.#untilClosed(consumer.connect());
-      await this.#untilClosed(consumer.subscribe({ topics: [...topics], fromBeginning: true }));
-      await this.#untilClosed(run(consumer, hand, membership));
+      await this.#untilClosed(starting);
       return membership;
     } catch (err) {
       await membership.leave();
@@ -256,6 +263,12 @@ export class Kafka {
   }
 }
 
+/** The library wraps what the broker said. */
+function isRefusal(err: unknown): boolean {
+  const { type, cause } = (err ?? {}) as { type?: unknown; cause?: unknown };
+  return REFUSALS.has(type) || (cause !== undefined && isRefusal(cause));
+}
+
 async function connecting(client: { connect(): Promise<void>; disconnect(): Promise<void> }): Promise<void> {
   try {
     await client.connect();
@@ -291,8 +304,14 @@ function* partsOf(messages: readonly OutgoingMessage[]): Generator<OutgoingMessa
   if (part.length > 0) yield part;
 }
 
+interface Joining {
+  topics: readonly string[];
+  hand: Hand;
+  membership: { isAlive: boolean };
+}
+
 /** Resolves when the first messages may come. */
-async function run(consumer: Consumer, hand: Hand, membership: { isAlive: boolean }): Promise<void> {
+async function start(consumer: Consumer, { topics, hand, membership }: Joining): Promise<void> {
   const joined = Promise.withResolvers<void>();
   joined.promise.catch(() => undefined);
   consumer.on(consumer.events.REBALANCING, () => void hand.letGo());
@@ -305,18 +324,20 @@ async function run(consumer: Consumer, hand: Hand, membership: { isAlive: boolea
     void hand.letGo();
     joined.reject(payload.error);
   });
+  await consumer.connect();
+  await consumer.subscribe({ topics: [...topics], fromBeginning: true });
   const running = consumer.run({
     eachBatchAutoResolve: false,
     partitionsConsumedConcurrently: PARTITIONS_AT_ONCE,
-    eachBatch: (payload) => hand.take(fetchedOf(payload)),
+    eachBatch: (payload) => hand.take(fetchedOf(payload, membership)),
   });
   await Promise.all([running, joined.promise]);
 }
 
-const fetchedOf = (payload: EachBatchPayload): Fetched => ({
+const fetchedOf = (payload: EachBatchPayload, membership: { isAlive: boolean }): Fetched => ({
   batch: payload.batch,
   resolveOffset: payload.resolveOffset,
   commit: () => payload.commitOffsetsIfNecessary(payload.uncommittedOffsets()),
   park: () => payload.pause(),
-  isRunning: payload.isRunning,
+  isRunning: () => membership.isAlive && payload.isRunning(),
 });

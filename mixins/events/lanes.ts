@@ -7,6 +7,47 @@
 /** Each turn takes a connection of the service's pool, which others need as well. */
 const TURNS_AT_ONCE = 3;
 
+interface Claim {
+  /** The lower ones come first. */
+  rank: number;
+  index: number;
+  /** Begins although no place is free. */
+  isUrgent(): boolean;
+}
+
+/** Shared by all that a service has in hand, however many partitions that is. */
+export class Turns {
+  #places = TURNS_AT_ONCE;
+  readonly #waiting: { claim: Claim; begin(hasPlace: boolean): void }[] = [];
+
+  async take<Result>(claim: Claim, work: () => Promise<Result>): Promise<Result> {
+    const hasPlace = await new Promise<boolean>((begin) => {
+      this.#waiting.push({ claim, begin });
+      this.admit();
+    });
+    try {
+      return await work();
+    } finally {
+      if (hasPlace) this.#places++;
+      this.admit();
+    }
+  }
+
+  /** Whoever has become urgent begins. */
+  admit(): void {
+    this.#waiting.sort(
+      ({ claim: one }, { claim: other }) => one.rank - other.rank || one.index - other.index,
+    );
+    for (const each of [...this.#waiting]) {
+      const hasPlace = this.#places > 0;
+      if (!hasPlace && !each.claim.isUrgent()) continue;
+      if (hasPlace) this.#places--;
+      this.#waiting.splice(this.#waiting.indexOf(each), 1);
+      each.begin(hasPlace);
+    }
+  }
+}
+
 /** What the items of one lane share. */
 export interface Lane {
   /** Waits so long, or for what is left of the lane's pauses. */
@@ -19,6 +60,7 @@ interface Options<Item> {
   keyOf: (item: Item) => string;
   work: (item: Item, lane: Lane) => Promise<void>;
   pause(ms: number): Promise<void>;
+  turns: Turns;
   /** Of a lane, in all. */
   pausesMs: number;
   /** No turn begins later, but for those of the very first item where all wait for it. */
@@ -28,47 +70,22 @@ interface Options<Item> {
 /** There is no time for another turn, or another lane has failed. */
 class Ended extends Error {}
 
-interface Waiting {
-  index: number;
-  rank: number;
-  begin(hasPlace: boolean): void;
-}
-
 /** Answers how many are done, from the first on. Rejects with what `work` rejects with. */
 export async function workInLanes<Item>(items: readonly Item[], options: Options<Item>): Promise<number> {
-  const { keyOf, work, pause, pausesMs, msMax } = options;
+  const { keyOf, work, pause, turns, pausesMs, msMax } = options;
   const endsAt = performance.now() + msMax;
   const done = new Set<number>();
   let first = 0;
-  let places = TURNS_AT_ONCE;
-  const waiting: Waiting[] = [];
   const failures: unknown[] = [];
   const hasEnded = (index: number) =>
     failures.length > 0 || (performance.now() > endsAt && (first > 0 || index > 0));
 
-  const admit = () => {
-    waiting.sort((one, other) => one.rank - other.rank || one.index - other.index);
-    for (const each of [...waiting]) {
-      const hasPlace = places > 0;
-      if (!hasPlace && each.index !== first && !hasEnded(each.index)) continue;
-      if (hasPlace) places--;
-      waiting.splice(waiting.indexOf(each), 1);
-      each.begin(hasPlace);
-    }
-  };
-
-  const turn = async <Result>(index: number, rank: number, take: () => Promise<Result>): Promise<Result> => {
-    const hasPlace = await new Promise<boolean>((begin) => {
-      waiting.push({ index, rank, begin });
-      admit();
-    });
-    try {
+  const turn = <Result>(index: number, rank: number, take: () => Promise<Result>): Promise<Result> => {
+    const isUrgent = () => index === first || hasEnded(index);
+    return turns.take({ rank, index, isUrgent }, async () => {
       if (hasEnded(index)) throw new Ended();
-      return await take();
-    } finally {
-      if (hasPlace) places++;
-      admit();
-    }
+      return take();
+    });
   };
 
   const workOff = async (indices: readonly number[]): Promise<void> => {
@@ -87,7 +104,7 @@ export async function workInLanes<Item>(items: readonly Item[], options: Options
       await work(items[current] as Item, lane);
       done.add(current);
       while (done.has(first)) first++;
-      admit();
+      turns.admit();
     }
   };
 
@@ -96,7 +113,7 @@ export async function workInLanes<Item>(items: readonly Item[], options: Options
     [...lanes.values()].map((indices) =>
       workOff(indices).catch((err) => {
         if (!(err instanceof Ended)) failures.push(err);
-        admit();
+        turns.admit();
       }),
     ),
   );
