@@ -284,7 +284,8 @@ export class Delivery {
   #strangeness({ event }: Arrival, isReplay = false): string | undefined {
     if (!event) return "it is no event: expected JSON with id, type, version, key, payload and time";
     if (this.#options.handlers.has(kindOf(event))) return undefined;
-    if (!this.#types.has(event.type)) return isReplay ? `${event.type} is not taken here any more` : undefined;
+    if (!this.#types.has(event.type))
+      return isReplay ? `${event.type} is not taken here any more` : undefined;
     return `version ${event.version} of ${event.type} is not known here`;
   }
 }

@@ -21,17 +21,17 @@ afterAll(async () => {
 });
 
 const pause = (ms: number) => new Promise<void>((resolve) => setTimeout(resolve, ms));
-const consumer = (handler: EventHandler) =>
+const consumer = (handler: EventHandler, kinds: readonly string[] = ["order.told.v1"]) =>
   new Delivery({
     service: "listener",
     db,
-    handlers: new Map([["order.told.v1", handler]]),
+    handlers: new Map(kinds.map((kind) => [kind, handler])),
     logger: { warn: () => undefined, error: () => undefined },
   });
-const arrivalsOf = (keys: readonly string[], from = 1): Arrival[] =>
+const arrivalsOf = (keys: readonly string[], from = 1, type = "order.told"): Arrival[] =>
   keys.map((key, n) => {
     const event: ShopEvent = {
-      ...{ id: newId(), type: "order.told", version: 1, key, payload: {} },
+      ...{ id: newId(), type, version: 1, key, payload: {} },
       ...{ time: new Date().toISOString(), traceparent: null },
     };
     return { topic: "orders", partition: 0, position: from + n, body: JSON.stringify(event), event };
@@ -114,6 +114,60 @@ test("however many handlers hang, a delivery ends in less than 30 s, and others 
   expect(await delivery.deliver(rest, { pause })).toBe(rest.length);
   expect(await effectsOf(others)).toHaveLength(others.length);
 }, 60_000);
+
+test("a batch of several kinds has the time of one try, and is not taken for a database that is away", async () => {
+  const arrivals = [...arrivalsOf([newId()]), ...arrivalsOf([newId()], 2, "order.told-off")];
+  let losses = 0;
+  const handler: EventHandler = async (tx, events) => {
+    await pause(2_000);
+    await have(tx, events);
+  };
+  const taken = await consumer(handler, ["order.told.v1", "order.told-off.v1"]).deliver(arrivals, {
+    pause: async (ms) => {
+      if (++losses > 4) throw new Error("it is waited for without end");
+      await pause(ms);
+    },
+  });
+  expect(taken).toBe(2);
+  expect(await effectsOf(arrivals)).toHaveLength(2);
+}, 30_000);
+
+test("a letter that nobody here takes any more is kept when it is replayed", async () => {
+  const arrivals = arrivalsOf([newId()], 1, "order.whispered");
+  await consumer(() => Promise.reject(new Error("poison")), ["order.whispered.v1"]).deliver(arrivals, {
+    pause: async () => undefined,
+  });
+  const { rows } = await db.query<never>({
+    text: "update dead_letters set replay_at = now() where body = $1 returning *",
+    values: [arrivals[0]?.body],
+  });
+  await consumer(have).replay(rows, pause);
+  const { rows: kept } = await db.query({
+    text: "delete from dead_letters where body = $1 returning error, attempts, replay_at",
+    values: [arrivals[0]?.body],
+  });
+  expect(kept).toEqual([
+    { error: "order.whispered is not taken here any more", attempts: 5, replay_at: null },
+  ]);
+});
+
+test.each([
+  ["null", null, "null"],
+  [
+    "an object of no class",
+    Object.assign(Object.create(null), { code: 7 }),
+    "[Object: null prototype] { code: 7 }",
+  ],
+  ["a text with U+0000", new Error("a\0b"), "a\ufffdb"],
+])("a handler may throw %s, and that is in the letter", async (_, thrown, said) => {
+  const arrivals = arrivalsOf([newId()]);
+  await consumer(() => Promise.reject(thrown)).deliver(arrivals, { pause: async () => undefined });
+  const { rows } = await db.query({
+    text: "delete from dead_letters where body = $1 returning error",
+    values: [arrivals[0]?.body],
+  });
+  expect(rows).toEqual([{ error: said }]);
+});
 
 test("two replicas that have read the same take each event once, those of a key in order, and bury once", async () => {
   const keys = [newId(), newId(), newId()];

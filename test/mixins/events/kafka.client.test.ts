@@ -7,6 +7,8 @@ import { expect, test } from "@jest/globals";
 import { Kafka } from "../../../mixins/events/kafka.ts";
 import { freePort } from "../../../scripts/ports.ts";
 import { sharedKafka } from "../../harness/kafka.ts";
+import { createClient } from "../../support/kafka.ts";
+import { until } from "../../support/until.ts";
 
 const { brokers, namespace, describe } = await sharedKafka();
 
@@ -48,6 +50,47 @@ test("what is closed opens nothing any more", async () => {
 });
 
 describe("a process with Kafka", () => {
+  test("leaves a group that it was joining when it was closed, whenever that was", async () => {
+    const topic = `${namespace}.left`;
+    const groups: string[] = [];
+    const closedAfter = async (joiningMs?: number) => {
+      const kafka = new Kafka({
+        ...{ brokers: [brokers], clientId: "test", partitions: 1, replication: 1 },
+        log: () => undefined,
+      });
+      await kafka.declare([topic]);
+      const group = `${topic}-${joiningMs}`;
+      groups.push(group);
+      const joining = kafka
+        .join({ group, topics: [topic], deliver: async () => 0 })
+        .then((membership) => membership.leave());
+      if (joiningMs === undefined) await joining;
+      else await new Promise((resolve) => setTimeout(resolve, joiningMs));
+      await kafka.close();
+      await joining.catch((err) => expect(err.message).toBe("it is closed"));
+    };
+    // The first member of a Kafka that has just begun is told to wait.
+    await closedAfter();
+    for (let joiningMs = 0; joiningMs < 60; joiningMs += 3) await closedAfter(joiningMs);
+    const admin = createClient(brokers).admin();
+    await admin.connect();
+    const members = async () =>
+      (await admin.describeGroups(groups)).groups.filter((group) => group.members.length > 0);
+    try {
+      // A start that goes on may join once more, and then leaves; one that stays would stay for good.
+      await until(
+        "they are empty, and stay so",
+        async () => {
+          for (let looks = 0; looks < 10; looks++) if ((await members()).length > 0) return false;
+          return true;
+        },
+        8_000,
+      );
+    } finally {
+      await admin.disconnect();
+    }
+  }, 60_000);
+
   test("hears no warnings of its client's timers, and does hear those of its own", async () => {
     const program = `
       import { Kafka } from "./mixins/events/kafka.ts";
