@@ -20,13 +20,14 @@ export async function takeEvents(
 ): Promise<Set<string>> {
   const { rows } = await tx.query<{ fresh: string[] | null }>({
     name: "inbox-taken",
-    // The limits hold from the end of this statement on, which waits for rivals that take the same.
+    // The limits hold from the end of this statement on, which waits for rivals that take the same. The session's own
+    // limit on a transaction runs already, and PostgreSQL counts anew only after it was switched off.
     text: `with taken as (
              insert into inbox (event_id) select distinct id from unnest($1::uuid[]) as e (id) order by id
              on conflict do nothing returning event_id
            )
            select array_agg(event_id) as fresh, set_config('statement_timeout', $2, true),
-             set_config('transaction_timeout', $3, true) from taken`,
+             set_config('transaction_timeout', '0', true), set_config('transaction_timeout', $3, true) from taken`,
     values: [ids, String(statementMs), String(allMs)],
   });
   return new Set(rows[0]?.fresh ?? []);

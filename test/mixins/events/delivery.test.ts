@@ -115,6 +115,20 @@ test("however many handlers hang, a delivery ends in less than 30 s, and others 
   expect(await effectsOf(others)).toHaveLength(others.length);
 }, 60_000);
 
+test("a try with all its statements ends in its time, however short each of them is", async () => {
+  const arrivals = arrivalsOf([newId()]);
+  const tries: number[] = [];
+  const handler: EventHandler = async (tx, events) => {
+    tries.push(performance.now());
+    // Begins before the handler is late, and would end long after.
+    if (tries.length === 1) for (let n = 0; n < 2; n++) await tx.query({ text: "select pg_sleep(2.8)" });
+    await have(tx, events);
+  };
+  expect(await consumer(handler).deliver(arrivals, { pause })).toBe(1);
+  expect(tries).toHaveLength(2);
+  expect((tries[1] as number) - (tries[0] as number)).toBeLessThan(4_500);
+}, 20_000);
+
 test("a batch of several kinds has the time of one try, and is not taken for a database that is away", async () => {
   const arrivals = [...arrivalsOf([newId()]), ...arrivalsOf([newId()], 2, "order.told-off")];
   let losses = 0;
