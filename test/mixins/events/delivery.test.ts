@@ -7,6 +7,7 @@ import type { Arrival } from "../../../mixins/events/dead.letter.ts";
 import { Delivery, type EventHandler, Overtaken } from "../../../mixins/events/delivery.ts";
 import { moveOffset, pruneInbox } from "../../../mixins/events/inbox.rows.ts";
 import { cloneDatabases, type TestDatabases } from "../../harness/databases.ts";
+import { until } from "../../support/until.ts";
 
 let databases: TestDatabases;
 let db: Database;
@@ -145,6 +146,33 @@ test("a batch of several kinds has the time of one try, and is not taken for a d
   expect(taken).toBe(2);
   expect(await effectsOf(arrivals)).toHaveLength(2);
 }, 30_000);
+
+test("a letter that is deleted while its last try fails does not come back", async () => {
+  const arrivals = arrivalsOf([newId()]);
+  let tries = 0;
+  let deleted: Promise<unknown> = Promise.resolve();
+  const delivery = consumer(async () => {
+    // The last of its replay: the operator's statement waits for the end of the try.
+    if (tries++ === 10) {
+      deleted = db.query({ text: "delete from dead_letters where body = $1", values: [arrivals[0]?.body] });
+      await until("it waits", async () => {
+        const { rows } = await db.query({ text: "select from pg_locks where not granted" });
+        return rows.length > 0;
+      });
+    }
+    throw new Error("poison");
+  });
+  await delivery.deliver(arrivals, { pause: async () => undefined });
+  expect(tries).toBe(6);
+  const { rows } = await db.query<never>({
+    text: "update dead_letters set replay_at = now() where body = $1 returning *",
+    values: [arrivals[0]?.body],
+  });
+  await delivery.replay(rows, async () => undefined);
+  await deleted;
+  expect(tries).toBe(11);
+  expect(await lettersOf(arrivals)).toEqual([]);
+});
 
 test("a letter that nobody here takes any more is kept when it is replayed", async () => {
   const arrivals = arrivalsOf([newId()], 1, "order.whispered");
