@@ -59,9 +59,14 @@ function next(mix: Mix): { kind: Kind; request: ShopRequest; wanted?: number } {
 const nameOf = ({ status, body }: ShopAnswer<{ code?: string; status?: unknown }>): string =>
   `${status} ${body.code ?? (typeof body.status === "string" ? body.status : "")}`.trim();
 
-async function ask(client: ShopClient, repeats: boolean, mix: Mix): Promise<Request> {
+/** `sentAt`: when it was due. A generator that is late makes requests late; that must not look like a quick answer. */
+async function ask(
+  client: ShopClient,
+  repeats: boolean,
+  mix: Mix,
+  sentAt: number = monotonicMs(),
+): Promise<Request> {
   const { kind, request, wanted } = next(mix);
-  const sentAt = monotonicMs();
   const givesUpAt = sentAt + FINAL_MS_MAX;
   let outcome = "";
   let retryAfter = false;
@@ -132,8 +137,10 @@ async function openLoop({
   let stubbed = 0;
   const timer = setInterval(() => {
     const seconds = (monotonicMs() - startedAt) / 1_000;
-    for (; sent < seconds * perSecond; sent++)
-      track(ask(repeats ? shop : patient, repeats, mix).then((request) => requests.push(judged(request))));
+    for (; sent < seconds * perSecond; sent++) {
+      const request = ask(repeats ? shop : patient, repeats, mix, startedAt + (sent / perSecond) * 1_000);
+      track(request.then((ended) => requests.push(judged(ended))));
+    }
     for (; stub && stubbed < seconds * stubPerSecond; stubbed++) track(ask(stub.client, false, mix));
   }, TICK_MS);
   await new Promise<void>((resolve) => {

@@ -107,6 +107,15 @@ describe("a call to another node", () => {
     });
   });
 
+  it("whose answer cannot be carried is told so, and its node goes on", async () => {
+    await streamTo("host");
+    const before = carried();
+    await expect(call("unsayable", { where: "meta" })).rejects.toMatchObject({ name: "TypeError" });
+    await expect(call("unsayable", { where: "data" })).rejects.toMatchObject({ type: "NO_NUMBERS" });
+    await expect(call("nothing")).resolves.toBeUndefined();
+    expect(carried()).toBe(before + 3);
+  });
+
   it("goes over NATS while the stream is down, and over the stream again when it is back", async () => {
     await streamTo("host");
     proxy.isRefusing = true;
@@ -165,6 +174,20 @@ describe("a call to another node", () => {
     expect(performance.now() - startedAt).toBeLessThan(4_900);
     child.kill("SIGCONT");
     await streamTo("child");
+  });
+
+  it("finds out that its node is silent where it waits for less long than that takes, too", async () => {
+    const child = await startChild("child");
+    await streamTo("child");
+    child.kill("SIGSTOP");
+    const startedAt = performance.now();
+    const opts = { nodeID: "child", timeout: 700 };
+    await Promise.allSettled([call("once", {}, opts), call("once", {}, opts)]);
+    await until("it is given up", () => !caller.broker.registry.nodes.get("child")?.available);
+    // Before a heartbeat is missed.
+    expect(performance.now() - startedAt).toBeLessThan(6_000);
+    child.kill("SIGCONT");
+    await until("it is taken back", () => caller.broker.registry.hasService("remote", "child"));
   });
 
   it.each([[["up"]], [["down"]], [["up", "down"]]] as [Direction[]][])(
