@@ -32,6 +32,8 @@ export interface MailboxOptions<Message, Reply> {
    * larger batches, and fewer fsyncs beside those that somebody does wait for.
    */
   restMs?: number;
+  /** The behaviour asks another node: that its batches fail says nothing about this one. Default: false. */
+  failsElsewhere?: boolean;
   /** True for errors that one message may have caused. Default: none, the whole batch fails. */
   isolates?: (err: unknown) => boolean;
   clock?: Clock;
@@ -78,6 +80,7 @@ export class Mailbox<Message, Reply> {
       bytesOf: () => 0,
       inFlightMax: 1,
       restMs: 0,
+      failsElsewhere: false,
       isolates: () => false,
       clock: realClock,
       ...options,
@@ -118,6 +121,11 @@ export class Mailbox<Message, Reply> {
       this.#queue.push({ message, arrivedAt, expiresAt: arrivedAt + budgetMs, resolve, reject });
       this.#schedule();
     });
+  }
+
+  /** True once so many batches in a row have failed here. */
+  hasFailed(times: number): boolean {
+    return !this.#options.failsElsewhere && this.#stats.failuresInARow >= times;
   }
 
   get stats(): Readonly<MailboxStats> {

@@ -83,7 +83,7 @@ export class Supervisor {
       ...this.#mailboxes.map((mailbox) => ({
         name: mailbox.stats.name,
         kind: "mailbox" as const,
-        failing: mailbox.stats.failuresInARow >= FAILURES_MAX,
+        failing: mailbox.hasFailed(FAILURES_MAX),
         stats: mailbox.stats,
       })),
       ...this.#loops.map((loop) => ({

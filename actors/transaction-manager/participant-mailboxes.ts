@@ -35,7 +35,9 @@ interface Options {
 }
 
 export function participantMailboxes(participant: string, options: Options): ParticipantMailboxes {
-  const { mailbox, participants, batchMax, capacity, clock } = options;
+  const { participants, batchMax, capacity, clock } = options;
+  // A participant that is away makes no manager's node not ready: the others can do without it, or answer 503 at once.
+  const mailbox = <M, R>(of: MailboxOptions<M, R>) => options.mailbox<M, R>({ ...of, failsElsewhere: true });
   const commit = (batch: TxId[]) => participants.commit(participant, batch);
   return {
     prepare: mailbox({

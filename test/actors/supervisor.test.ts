@@ -164,6 +164,17 @@ describe("stop", () => {
   });
 });
 
+test("a mailbox that asks another node does not make its actor fail", async () => {
+  const supervisor = makeSupervisor();
+  const box = supervisor.mailbox({
+    name: "box",
+    failsElsewhere: true,
+    behaviour: () => Promise.reject(new Error("away")),
+  });
+  for (let times = 0; times < 6; times++) await expect(box.ask(1)).rejects.toThrow("away");
+  expect(supervisor.states()[0]).toMatchObject({ failing: false, stats: { failuresInARow: 6 } });
+});
+
 test("a mailbox whose batches keep failing makes its actor fail, and one success ends that", async () => {
   const supervisor = makeSupervisor();
   let broken = true;
