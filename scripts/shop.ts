@@ -130,6 +130,8 @@ export class ShopBroker extends ServiceBroker {
 
   async #finish(): Promise<void> {
     this.started = false; // readiness fails from here on
+    // Mail that is being sent may need as long as all the rest; its service waits for it when it is stopped.
+    void this.#settle("notification");
     clearTimeout(this.#missingTimer);
     if (this.transit?.connected) await this.#leave();
     await Promise.all([this.#settle("api"), this.grpc?.drain()]);

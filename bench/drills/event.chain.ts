@@ -64,7 +64,7 @@ export class EventChain {
       untaken: await this.#servers.lagOf("notification").catch(() => null),
       unsent: await this.#count(
         "notification",
-        "select count(*)::int as n from notifications where status = 'pending'",
+        "select count(*)::int as n from mails",
       ),
     };
   }

@@ -1,6 +1,6 @@
 /**
  * notification: tells users what happened. The effect of an event is a row for its user, in the transaction that takes
- * the event; its mailer then sends the row as mail. Neither the mail server nor user, who knows the addresses, can make
+ * the event; its mailer then sends that as mail. Neither the mail server nor user, who knows the addresses, can make
  * anything but mail wait.
  */
 import type { Context, Service, ServiceSchema } from "moleculer";
@@ -17,7 +17,7 @@ import { readMailState } from "./mail.repository.ts";
 import { HOLD_MS, LOOK_MS, Mailer } from "./mailer.ts";
 import { cursorOf, placeOf } from "./notification.cursor.ts";
 import { insertNotifications, listNotifications, type NotificationRow } from "./notification.repository.ts";
-import { KINDS, notificationOf } from "./notification.ts";
+import { KINDS, letterOf, notificationOf } from "./notification.ts";
 import { LIST_OPENAPI } from "./openapi.ts";
 import { openUserPort, type UserPort } from "./user.port.ts";
 
@@ -32,10 +32,11 @@ interface Meta {
   user: { id: string } | null;
 }
 
-const viewOf = ({ time, ...row }: NotificationRow): NotificationView => ({
-  ...row,
-  createdAt: time.toISOString(),
-});
+function viewOf(row: NotificationRow): NotificationView {
+  const { id, type, status, time } = row;
+  const { subject, text } = letterOf(row);
+  return { id, type, subject, text, status, createdAt: time.toISOString() };
+}
 
 /** The effect of events: a row for each user, whose mail is pending. */
 async function tell(this: NotificationService, tx: Queryable, events: readonly ShopEvent[]): Promise<void> {
@@ -115,6 +116,13 @@ const notification = {
       supervisor.loop({ name, intervalMs, tick: () => work().then(() => false) });
     paced("mailer", LOOK_MS, () => mailer.look());
     paced("mail-claims", HOLD_MS, () => mailer.hold());
+  },
+
+  methods: {
+    /** Begins no mail any more. The first thing when a node stops: what is being sent may take as long as the stop. */
+    async drain(this: NotificationService): Promise<void> {
+      await this.mailer?.stop();
+    },
   },
 
   async stopped(this: NotificationService) {
