@@ -22,9 +22,11 @@ function milliseconds(file: string, pattern: RegExp): number {
 }
 export const STOP_SECONDS_MAX = milliseconds("scripts/start.ts", /STOP_MS_MAX = ([\d_]+)/) / 1_000;
 export const TRACKING_SECONDS_MAX = milliseconds("moleculer.config.ts", /shutdownTimeout: ([\d_]+)/) / 1_000;
-export const MAIL_SECONDS_MAX = milliseconds("services/notification/mailer.ts", /STOP_MS_MAX = ([\d_]+)/) / 1_000;
+export const MAIL_SECONDS_MAX =
+  milliseconds("services/notification/mailer.ts", /STOP_MS_MAX = ([\d_]+)/) / 1_000;
 /** What a mail that was cut off needs to be recorded as that: a connection to the database may take so long. */
-const RECORD_SECONDS_MAX = milliseconds("mixins/database.mixin.ts", /connectionTimeoutMillis: ([\d_]+)/) / 1_000;
+const RECORD_SECONDS_MAX =
+  milliseconds("mixins/database.mixin.ts", /connectionTimeoutMillis: ([\d_]+)/) / 1_000;
 /** Between the last line of the log and the kubelet's noticing. */
 const SPARE_SECONDS = 5;
 

@@ -52,26 +52,31 @@ export function claimMails(
   });
 }
 
-/** Holds on to claims. Answers those that are still ours. */
+/** Holds on to claims, also to those that have lapsed and were not taken over. Answers those that are still there. */
 export async function extendClaims(
   db: Queryable,
   claimIds: readonly string[],
   claimMs: number,
-): Promise<string[]> {
+): Promise<Set<string>> {
   const { rows } = await db.query<{ id: string }>({
     name: "mail_claim_extend",
     text: `update mail_claims set until = now() + $2 * interval '1 ms' where id = any($1::uuid[]) returning id`,
     values: [claimIds.toSorted(), claimMs],
   });
-  return rows.map(({ id }) => id);
+  return new Set(rows.map(({ id }) => id));
 }
 
-/** Ends claims that have lapsed. What they held may have arrived, and is due. Answers how many claims there were. */
+/**
+ * Ends claims that have lapsed. What they held may have arrived, and is due. Answers how many claims there were. One that
+ * its owner has under its hands at this moment is left to it.
+ */
 export async function takeOverClaims(db: Queryable): Promise<number> {
   const { rows } = await db.query<{ claims: number }>({
     name: "mail_claim_take_over",
     text: `with lapsed as (
-             delete from mail_claims where until < now() returning event_ids
+             delete from mail_claims
+             where id in (select id from mail_claims where until < now() order by id for update skip locked)
+             returning event_ids
            ), freed as (
              update mails m set may_have_arrived = true, due_at = now(), attempts = m.attempts + 1
              from (select unnest(event_ids) as event_id from lapsed) l where m.event_id = l.event_id
@@ -89,8 +94,8 @@ export type Result = { eventId: string; claimId: string } & (
 );
 
 /**
- * Records results; `finished` are the claims that end with them. Answers the claims that were somebody else's by then:
- * theirs are not recorded, but for `sent`.
+ * Records results; `finished` are the claims that end with them. Answers the mails that were not under their claim any
+ * more: of these only `sent` is recorded. So a record whose answer was lost can be repeated.
  */
 export async function recordResults(
   db: Queryable,
@@ -99,21 +104,22 @@ export async function recordResults(
 ): Promise<Set<string>> {
   const results = batch.toSorted((a, b) => (a.eventId < b.eventId ? -1 : 1));
   const claimIds = [...new Set(batch.map(({ claimId }) => claimId))].sort();
-  const { rows } = await db.query<{ id: string }>({
+  const { rows } = await db.query<{ eventId: string }>({
     name: "mail_record",
     text: `with ours as (
-             select id from mail_claims where id = any($6::uuid[]) order by id for update
+             select id, event_ids from mail_claims where id = any($6::uuid[]) order by id for update
            ), told as (
              select r.*, ours.id is not null as is_ours
              from unnest($1::uuid[], $2::uuid[], $3::text[], $4::boolean[], $5::float8[], $8::text[])
                as r (event_id, claim_id, failure, may_have_arrived, pause_ms, status)
-             left join ours on ours.id = r.claim_id
+             left join ours on ours.id = r.claim_id and r.event_id = any(ours.event_ids)
            ), done as (
              delete from mails m using told
              where m.event_id = told.event_id and (status = 'sent' or status = 'failed' and is_ours)
+             returning told.*
            ), failed as (
-             update notifications n set status = 'failed', failure = told.failure from told
-             where n.event_id = told.event_id and told.status = 'failed' and is_ours
+             update notifications n set status = 'failed', failure = done.failure from done
+             where n.event_id = done.event_id and done.status = 'failed'
            ), waiting as (
              update mails m
              set failure = told.failure, may_have_arrived = told.may_have_arrived,
@@ -126,7 +132,7 @@ export async function recordResults(
            ), ended as (
              delete from mail_claims where id = any($7::uuid[])
            )
-           select id from ours`,
+           select event_id as "eventId" from told where not is_ours`,
     values: [
       results.map(({ eventId }) => eventId),
       results.map(({ claimId }) => claimId),
@@ -138,19 +144,18 @@ export async function recordResults(
       results.map(({ status }) => status),
     ],
   });
-  const ours = new Set(rows.map(({ id }) => id));
-  return new Set(claimIds.filter((id) => !ours.has(id)));
+  return new Set(rows.map(({ eventId }) => eventId));
 }
 
-/** Mails at most that are moved at once. */
+/** Mails that are moved at once at most. */
 const ADOPTED_MAX = 1_000;
 
 /**
  * Moves to `mails` what the version before has left to be sent. While it runs it may still have some in hand: those that
- * are not due.
+ * are not due. Answers whether there may be more.
  */
-export async function adoptMails(db: Queryable): Promise<void> {
-  await db.query({
+export async function adoptMails(db: Queryable): Promise<boolean> {
+  const { rowCount } = await db.query({
     name: "mail_adopt",
     text: `with due as (
              select event_id, claimed from notifications where status = 'pending' and due_at <= now()
@@ -162,6 +167,7 @@ export async function adoptMails(db: Queryable): Promise<void> {
            insert into mails (event_id, since, attempts, may_have_arrived, failure) select * from adopted`,
     values: [ADOPTED_MAX],
   });
+  return rowCount === ADOPTED_MAX;
 }
 
 /** Counted up to a limit, so that a scrape costs little however much waits. */

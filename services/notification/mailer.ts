@@ -14,7 +14,6 @@ import type { Outage } from "../../mixins/events/outage.ts";
 import type { Contact } from "../user/api.ts";
 import type { MailPort, Outcome } from "./mail.port.ts";
 import {
-  adoptMails,
   type ClaimedMail,
   claimMails,
   extendClaims,
@@ -42,6 +41,11 @@ const PAUSE_MS_MIN = 30_000;
 const PAUSE_MS_MAX = 3_600_000;
 /** Three days of that, as long as mail servers keep trying (RFC 5321 4.5.4.1 says four to five). */
 const ATTEMPTS_MAX = 80;
+/**
+ * Nobody waits for a record, so the next follows after a rest: a quarter of the commits, and as many mails as are sent
+ * meanwhile (a dozen at full pace) that a kill leaves sent and not recorded.
+ */
+const RECORD_REST_MS = 25;
 /** After a database that is away, until the result is recorded. */
 const RECORD_AGAIN_MS = 1_000;
 /** What is being sent has so long to end when the node stops. What is left of the stop records what was cut off. */
@@ -72,7 +76,7 @@ export class Mailer {
   readonly #options: MailerOptions;
   readonly #clock: Clock;
   readonly #loopUse: () => number;
-  /** Answers whether the claim was ours. */
+  /** Answers whether the mail was still ours. */
   readonly #results: Mailbox<Result, boolean>;
   readonly #inHand = new Set<Promise<void>>();
   readonly #claims = new Map<string, Claim>();
@@ -83,7 +87,7 @@ export class Mailer {
   #stopped: Promise<void> | undefined;
   readonly #stopping = Promise.withResolvers<void>();
   /** Since the start of this process. */
-  readonly totals = { sent: 0, failed: 0, repeats: 0 };
+  readonly totals = { sent: 0, failed: 0, repeats: 0, lapsed: 0 };
 
   constructor(options: MailerOptions) {
     this.#options = options;
@@ -91,6 +95,7 @@ export class Mailer {
     this.#loopUse = options.loopUse ?? loopUseBetweenCalls();
     this.#results = options.supervisor.mailbox<Result, boolean>({
       name: "mail-results",
+      restMs: RECORD_REST_MS,
       behaviour: (batch) => this.#record(batch),
     });
   }
@@ -141,20 +146,25 @@ export class Mailer {
     return this.#clock.now() + CLAIM_MS - BEGIN_MS;
   }
 
-  /** Keeps the claims on what is in hand, and ends those of the dead. */
+  /** Keeps the claims on what is in hand, and ends those that have lapsed. */
   async hold(): Promise<void> {
     const { db, logger } = this.#options;
     if (this.#claims.size > 0) {
       const beginsUntil = this.#beginsUntil();
-      const ours = await extendClaims(db, [...this.#claims.keys()], CLAIM_MS);
-      for (const id of ours) {
-        const claim = this.#claims.get(id);
-        if (claim) claim.beginsUntil = beginsUntil;
-      }
+      const held = [...this.#claims.values()];
+      const ours = await extendClaims(
+        db,
+        held.map(({ id }) => id),
+        CLAIM_MS,
+      );
+      // One that is gone is somebody else's already, whatever our clock says.
+      for (const claim of held)
+        claim.beginsUntil = ours.has(claim.id) ? beginsUntil : Number.NEGATIVE_INFINITY;
     }
     const lapsed = await takeOverClaims(db);
-    if (lapsed > 0) logger.warn(`${lapsed} claims on mail have lapsed: whoever had them was killed, or asleep`);
-    await adoptMails(db);
+    this.totals.lapsed += lapsed;
+    if (lapsed > 0)
+      logger.warn(`${lapsed} claims on mail have lapsed: whoever had them was killed, or asleep`);
   }
 
   /**
@@ -194,7 +204,8 @@ export class Mailer {
     for (;;) {
       try {
         const isOurs = await this.#results.ask(result);
-        if (!isOurs) logger.warn(`mail ${eventId} is ${result.status}, and was taken over by another process`);
+        if (!isOurs)
+          logger.warn(`mail ${eventId} is ${result.status}, and was taken over by another process`);
         if (result.status === "sent") this.totals.sent++;
         else if (result.status === "failed" && isOurs) {
           this.totals.failed++;
@@ -211,12 +222,14 @@ export class Mailer {
 
   async #record(batch: readonly Result[]): Promise<boolean[]> {
     const done = new Set(batch.map(({ eventId }) => eventId));
-    const claims = [...new Set(batch.map(({ claimId }) => claimId))].map((id) => this.#claims.get(id) as Claim);
+    const claims = [...new Set(batch.map(({ claimId }) => claimId))].map(
+      (id) => this.#claims.get(id) as Claim,
+    );
     const finished = claims.filter(({ open }) => [...open].every((id) => done.has(id))).map(({ id }) => id);
     const lost = await recordResults(this.#options.db, batch, finished);
     for (const { eventId, claimId } of batch) this.#claims.get(claimId)?.open.delete(eventId);
     for (const id of finished) this.#claims.delete(id);
-    return batch.map(({ claimId }) => !lost.has(claimId));
+    return batch.map(({ eventId }) => !lost.has(eventId));
   }
 
   async #resultOf(

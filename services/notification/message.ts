@@ -45,10 +45,8 @@ const PLAIN = /^(?:[\t\x20-\x7e]{0,998}\n)*[\t\x20-\x7e]{0,998}$/;
 
 function partOf(type: string, content: string): string {
   const isPlain = PLAIN.test(content);
-  const encoded = isPlain
-    ? content.replaceAll("\n", "\r\n")
-    : Buffer.from(content)
-        .toString("base64")
-        .replace(/.{76}/g, "$&\r\n");
+  // RFC 2045 6.8: also in base64 a line of text ends so.
+  const lines = content.replaceAll("\n", "\r\n");
+  const encoded = isPlain ? lines : Buffer.from(lines).toString("base64").replace(/.{76}/g, "$&\r\n");
   return `Content-Type: ${type}; charset=utf-8\r\nContent-Transfer-Encoding: ${isPlain ? "7bit" : "base64"}\r\n\r\n${encoded}`;
 }

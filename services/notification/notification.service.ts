@@ -13,7 +13,7 @@ import { Outage } from "../../mixins/events/outage.ts";
 import { measure, type Reading } from "../../mixins/measures.ts";
 import type { ListAnswer, ListParams, MailState, NotificationView } from "./api.ts";
 import { openMailPort } from "./mail.port.ts";
-import { readMailState } from "./mail.repository.ts";
+import { adoptMails, readMailState } from "./mail.repository.ts";
 import { HOLD_MS, LOOK_MS, Mailer } from "./mailer.ts";
 import { cursorOf, placeOf } from "./notification.cursor.ts";
 import { insertNotifications, listNotifications, type NotificationRow } from "./notification.repository.ts";
@@ -116,6 +116,7 @@ const notification = {
       supervisor.loop({ name, intervalMs, tick: () => work().then(() => false) });
     paced("mailer", LOOK_MS, () => mailer.look());
     paced("mail-claims", HOLD_MS, () => mailer.hold());
+    supervisor.loop({ name: "mail-adoption", intervalMs: HOLD_MS, tick: () => adoptMails(db) });
   },
 
   methods: {
@@ -135,6 +136,7 @@ const readings = ({ totals }: Mailer, state: MailState): Reading[] => [
   ["shop_mails_total", totals.sent, { outcome: "sent" }],
   ["shop_mails_total", totals.failed, { outcome: "failed" }],
   ["shop_mail_repeats_total", totals.repeats],
+  ["shop_mail_claims_lapsed_total", totals.lapsed],
   ["shop_mails_pending", state.pending],
   ["shop_mail_oldest_seconds", (state.oldestMs ?? 0) / 1_000],
   ["shop_mails_failed", state.failed],

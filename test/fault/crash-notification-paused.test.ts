@@ -54,7 +54,9 @@ describeFleet("a mailer that is stopped with mail in hand", () => {
     const emails: string[] = [];
     for (const paused = fleet.node("paused"); paused.hits.length === 0; ) {
       const email = `${kind}.${emails.length}@example.com`;
-      await fleet.node("rest").call("user.register", { email, password: "correct horse battery", name: "Ann" });
+      await fleet
+        .node("rest")
+        .call("user.register", { email, password: "correct horse battery", name: "Ann" });
       emails.push(email);
       told++;
       await until("somebody has its mail", async () => paused.hits.length > 0 || (await isSent()));
@@ -85,20 +87,28 @@ describeFleet("a mailer that is stopped with mail in hand", () => {
   test.each<[kind: string, point: string, arrives: number]>([
     ["not sent", "call user.contacts", 1],
     ["sent and not recorded", "mail_record", 2],
-  ])("%s: it arrives as often as it was sent, and a repeat is counted", async (kind, point, arrives) => {
-    const paused = fleet.node("paused");
-    const before = { repeats: await repeats(), recorded: await recorded() };
-    await paused.arm({ point, when: "before", deed: "stop" });
-    const emails = await untilStopped(kind.replaceAll(" ", "."));
-    await until("another has sent it", isSent, TAKEN_OVER_MS_MAX, 100);
-    paused.signal("SIGCONT");
-    await until("the late one has said what became of it", async () => (await recorded()) > before.recorded, 20_000);
+  ])(
+    "%s: it arrives as often as it was sent, and a repeat is counted",
+    async (kind, point, arrives) => {
+      const paused = fleet.node("paused");
+      const before = { repeats: await repeats(), recorded: await recorded() };
+      await paused.arm({ point, when: "before", deed: "stop" });
+      const emails = await untilStopped(kind.replaceAll(" ", "."));
+      await until("another has sent it", isSent, TAKEN_OVER_MS_MAX, 100);
+      paused.signal("SIGCONT");
+      await until(
+        "the late one has said what became of it",
+        async () => (await recorded()) > before.recorded,
+        20_000,
+      );
 
-    const arrived = await smtp.mails();
-    const times = emails.map((email) => arrived.filter(({ to }) => to.includes(email)).length);
-    expect(times.filter((n) => n !== 1)).toEqual(arrives === 1 ? [] : [arrives]);
-    expect((await repeats()) - before.repeats).toBe(1);
-    expect(await isSent()).toBe(true);
-    expect(await count("(select count(*)::int from mail_claims)")).toBe(0);
-  }, 120_000);
+      const arrived = await smtp.mails();
+      const times = emails.map((email) => arrived.filter(({ to }) => to.includes(email)).length);
+      expect(times.filter((n) => n !== 1)).toEqual(arrives === 1 ? [] : [arrives]);
+      expect((await repeats()) - before.repeats).toBe(1);
+      expect(await isSent()).toBe(true);
+      expect(await count("(select count(*)::int from mail_claims)")).toBe(0);
+    },
+    120_000,
+  );
 });

@@ -6,8 +6,8 @@ import type { Database } from "../../mixins/database.mixin.ts";
 import { Outage } from "../../mixins/events/outage.ts";
 import { openMailPort } from "../../services/notification/mail.port.ts";
 import { Mailer, type MailerOptions } from "../../services/notification/mailer.ts";
-import { notificationOf } from "../../services/notification/notification.ts";
 import { insertNotifications } from "../../services/notification/notification.repository.ts";
+import { notificationOf } from "../../services/notification/notification.ts";
 
 /** Runs as the real one does, and jumps. */
 export class JumpingClock implements Clock {
@@ -50,7 +50,10 @@ export interface TestMailer extends Mailer {
   said: string[];
 }
 
-export function openMailer(db: Database, { smtpUrl, ...options }: { smtpUrl: string } & Partial<MailerOptions>) {
+export function openMailer(
+  db: Database,
+  { smtpUrl, ...options }: { smtpUrl: string } & Partial<MailerOptions>,
+) {
   const said: string[] = [];
   const say = (...args: unknown[]) => said.push(args.map(String).join(" "));
   const logger = { info: say, warn: say, error: say };

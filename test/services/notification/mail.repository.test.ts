@@ -86,16 +86,41 @@ test("a mail that is to be tried again leaves its claim: another takes it, and i
   expect(third.mails).toMatchObject([{ eventId: first.of(1).eventId, isRepeat: true }]);
 });
 
+test("a record whose answer was lost is repeated and changes nothing of what another has in hand since", async () => {
+  const [ann] = await tell(2);
+  const first = await claim();
+  const mine = first.mails[0]?.userId === ann ? first.of(0) : first.of(1);
+  await recordResults(db, [retry(mine, 0)], []);
+  const second = await claim();
+  await lapse(second.claimId);
+  await takeOverClaims(db);
+  const before = await rowOf(ann);
+  expect([...(await recordResults(db, [retry(mine)], []))]).toEqual([mine.eventId]);
+  expect(await rowOf(ann)).toEqual(before);
+  expect(before).toMatchObject({ may_have_arrived: true, due: true });
+});
+
 describe("a claim that has lapsed", () => {
   test("is its owner's until somebody finds it", async () => {
     const [ann] = await tell(1);
     const { claimId, of } = await claim();
     await lapse(claimId);
     expect((await claim()).mails).toEqual([]);
-    expect(await extendClaims(db, [claimId], CLAIM_MS)).toEqual([claimId]);
+    expect(await extendClaims(db, [claimId], CLAIM_MS)).toEqual(new Set([claimId]));
     expect(await takeOverClaims(db)).toBe(0);
     expect((await recordResults(db, [{ ...of(0), status: "sent" }], [claimId])).size).toBe(0);
     expect(await rowOf(ann)).toMatchObject({ status: "sent", repeats: 0 });
+  });
+
+  test("is left to its owner who has it under its hands at this moment, and nobody waits", async () => {
+    await tell(1);
+    const { claimId } = await claim();
+    await lapse(claimId);
+    await client.query("begin");
+    await client.query("select from mail_claims for update");
+    expect(await takeOverClaims(db)).toBe(0);
+    await client.query("rollback");
+    expect(await takeOverClaims(db)).toBe(1);
   });
 
   test("is taken over: what it held is due, and each is counted once as a repeat", async () => {
@@ -127,8 +152,10 @@ describe("a claim that has lapsed", () => {
     await takeOverClaims(db);
     const { claimId } = await claim();
     const before = await rowOf(ann);
-    expect(await extendClaims(db, [late.claimId], CLAIM_MS)).toEqual([]);
-    expect([...(await recordResults(db, [result(late.of(0))], [late.claimId]))]).toEqual([late.claimId]);
+    expect(await extendClaims(db, [late.claimId], CLAIM_MS)).toEqual(new Set());
+    expect([...(await recordResults(db, [result(late.of(0))], [late.claimId]))]).toEqual([
+      late.of(0).eventId,
+    ]);
     expect(await rowOf(ann)).toEqual(before);
     expect(before).toMatchObject({ status: "pending", repeats: 1, until: expect.any(Date) });
     expect(await claims()).toEqual([claimId]);
@@ -142,10 +169,11 @@ describe("a claim that has lapsed", () => {
     await takeOverClaims(db);
     const now = await claim();
     const lost = await recordResults(db, [{ ...late.of(0), status: "sent" }], [late.claimId]);
-    expect([...lost]).toEqual([late.claimId]);
+    expect([...lost]).toEqual([late.of(0).eventId]);
     expect(await rowOf(ann)).toMatchObject({ status: "sent", repeats: 1 });
-    await recordResults(db, [retry(now.of(0))], [now.claimId]);
-    expect(await rowOf(ann)).toMatchObject({ status: "sent", repeats: 1 });
+    await recordResults(db, [retry(now.of(0))], []);
+    await recordResults(db, [{ ...now.of(0), status: "failed", failure: "no" }], [now.claimId]);
+    expect(await rowOf(ann)).toMatchObject({ status: "sent", repeats: 1, failure: null });
     expect(await claims()).toEqual([]);
   });
 
@@ -187,4 +215,15 @@ test("what the version before has left to be sent is moved, but for what it has 
     { userId: dead, isRepeat: true },
   ]);
   expect(await rowOf(held)).toMatchObject({ status: "pending", attempts: null });
+});
+
+test("a backlog of the version before is moved in parts that follow each other at once", async () => {
+  await client.query(
+    `insert into notifications (event_id, type, version, time, status, user_id, subject, text, html)
+     select gen_random_uuid(), 'user.registered', 1, now(), 'pending', gen_random_uuid(), '', '', ''
+     from generate_series(1, 1500)`,
+  );
+  expect(await adoptMails(db)).toBe(true);
+  expect(await adoptMails(db)).toBe(false);
+  expect(await readMailState(db)).toMatchObject({ pending: 1_500 });
 });

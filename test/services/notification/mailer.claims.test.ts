@@ -101,6 +101,25 @@ describe("a mailer that was asleep for longer than its claim", () => {
   });
 });
 
+test("a mailer that finds its claim gone sends nothing under it, though by its own clock it has time", async () => {
+  smtp.script = { ...WELL, DATA: "" };
+  const users = await tellUsers(db, 2);
+  const [robbed, other] = [open(), open()];
+  await robbed.look();
+  await until("it may send", () => heard("DATA") === 2);
+  await lapse(); // as where the database's clock jumps
+  await other.hold();
+  expect(other.totals.lapsed).toBe(1);
+  await robbed.hold();
+  smtp.script = WELL;
+  answerAll("354 go on");
+  await until("it has let go", () => robbed.said.filter((line) => /taken over/.test(line)).length === 2);
+  expect(smtp.mails).toEqual([]);
+  await other.look();
+  await become(users, "sent");
+  expect(smtp.mails).toHaveLength(2);
+});
+
 test("a mailer that holds on to its claim sends, however slow the server is", async () => {
   smtp.script = { ...WELL, DATA: "" };
   const users = await tellUsers(db, 1);

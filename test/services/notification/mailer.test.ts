@@ -53,7 +53,13 @@ test("a mail whose answer is lost is sent again later, as it was, and counted", 
   smtp.script = { ...WELL, ".": ["hang up", "250 taken"] };
   const userId = await register();
   const lost = await tried(userId);
-  expect(lost).toMatchObject({ status: "pending", may_have_arrived: true, due: false, attempts: 1, repeats: 0 });
+  expect(lost).toMatchObject({
+    status: "pending",
+    may_have_arrived: true,
+    due: false,
+    attempts: 1,
+    repeats: 0,
+  });
   expect(lost.failure).toMatch(/closed/);
   expect(smtp.mails).toHaveLength(1);
   await db.query("update mails set due_at = now() where event_id = $1", [lost.event_id]);
@@ -73,9 +79,9 @@ test("a server that takes mail of nobody is asked with one mail at a time, and n
   const before = heard("MAIL");
   await until("it is asked again", () => heard("MAIL") >= before + 3);
   const rows = await Promise.all(ids.map(rowOf));
-  expect(rows.filter(({ status, attempts } = {} as never) => status === "pending" && attempts === 0)).toHaveLength(
-    ids.length,
-  );
+  expect(
+    rows.filter(({ status, attempts } = {} as never) => status === "pending" && attempts === 0),
+  ).toHaveLength(ids.length);
   expect(heard("MAIL")).toBeLessThanOrEqual(ids.length + 6);
   smtp.script = WELL;
   for (const id of ids) expect(await become(id, "sent")).toMatchObject({ repeats: 0 });

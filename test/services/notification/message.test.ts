@@ -22,7 +22,9 @@ const partsOf = (source: string): string[] =>
       const [head = "", ...rest] = part.split("\r\n\r\n");
       const body = rest.join("\r\n\r\n").replace(/\r\n$/, "");
       const isBase64 = /base64/.test(head);
-      return isBase64 ? Buffer.from(body, "base64").toString() : body.replaceAll("\r\n", "\n");
+      const content = isBase64 ? Buffer.from(body, "base64").toString() : body;
+      expect(content.replaceAll("\r\n", "")).not.toContain("\n");
+      return content.replaceAll("\r\n", "\n");
     });
 
 test("it has the headers that mail programs want, and both parts as they are", () => {

@@ -51,8 +51,7 @@ Total: EUR 1,999.00
   });
 
   test("in a currency of any number of decimals", () => {
-    const text = (currency: string) =>
-      written(event("order.confirmed", 1, { ...order, currency })).text;
+    const text = (currency: string) => written(event("order.confirmed", 1, { ...order, currency })).text;
     expect(text("JPY")).toContain("Total: JPY 199,900\n");
     expect(text("KWD")).toContain("Total: KWD 199.900\n");
   });
