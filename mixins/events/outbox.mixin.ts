@@ -6,6 +6,7 @@
  */
 import type { Context, ServiceSchema } from "moleculer";
 import { config } from "../../config/index.ts";
+import { stopStep } from "../../lib/stop.ts";
 import { actorsMixin } from "../actors.mixin.ts";
 import { measure } from "../measures.ts";
 import { kafkaOutage, openKafka } from "./kafka.open.ts";
@@ -111,7 +112,7 @@ export const outboxMixin: Partial<ServiceSchema> = {
   },
 
   async stopped() {
-    await this.kafkaRelay?.stop();
+    await stopStep("kafka", this.logger, this.kafkaRelay?.stop());
   },
 
   methods: {

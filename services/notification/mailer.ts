@@ -9,6 +9,7 @@ import type { Clock } from "../../actors/clock.ts";
 import type { Mailbox } from "../../actors/mailbox.ts";
 import type { Supervisor } from "../../actors/supervisor.ts";
 import { newId } from "../../lib/ids.ts";
+import { STEPS_MS_MAX } from "../../lib/stop.ts";
 import type { Database } from "../../mixins/database.mixin.ts";
 import type { Outage } from "../../mixins/events/outage.ts";
 import type { Contact } from "../user/api.ts";
@@ -48,8 +49,8 @@ const ATTEMPTS_MAX = 80;
 const RECORD_REST_MS = 25;
 /** After a database that is away, until the result is recorded. */
 const RECORD_AGAIN_MS = 1_000;
-/** What is being sent has so long to end when the node stops. What is left of the stop records what was cut off. */
-export const STOP_MS_MAX = 20_000;
+/** What is being sent has so long to end when the service stops. What is left of the step records what was cut off. */
+const STOP_MS_MAX = STEPS_MS_MAX.mail - 1_000;
 
 /** Mails that were taken up together. */
 interface Claim {

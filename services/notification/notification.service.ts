@@ -7,6 +7,7 @@ import type { Context, Service, ServiceSchema } from "moleculer";
 import type { Supervisor } from "../../actors/supervisor.ts";
 import { ShopError } from "../../lib/errors.ts";
 import type { ShopEvent } from "../../lib/event.ts";
+import { stopStep } from "../../lib/stop.ts";
 import { type Database, databaseMixin, type Queryable, unavailable } from "../../mixins/database.mixin.ts";
 import { consumerMixin } from "../../mixins/events/consumer.mixin.ts";
 import { Outage } from "../../mixins/events/outage.ts";
@@ -26,6 +27,8 @@ interface Vars {
   supervisor: Supervisor;
   users: UserPort;
   mailer: Mailer | undefined;
+  draining: Promise<void> | undefined;
+  drain(): Promise<void>;
 }
 type NotificationService = Service & Vars;
 interface Meta {
@@ -120,14 +123,15 @@ const notification = {
   },
 
   methods: {
-    /** Begins no mail any more. The first thing when a node stops: what is being sent may take as long as the stop. */
-    async drain(this: NotificationService): Promise<void> {
-      await this.mailer?.stop();
+    /** Begins no mail any more, and lets what was begun end. The shop calls it when it is told to stop. */
+    drain(this: NotificationService): Promise<void> {
+      this.draining ??= stopStep("mail", this.logger, this.mailer?.stop());
+      return this.draining;
     },
   },
 
   async stopped(this: NotificationService) {
-    await this.mailer?.stop();
+    await this.drain();
     this.users.close();
   },
 };

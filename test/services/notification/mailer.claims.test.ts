@@ -1,6 +1,7 @@
 /** What a mailer has in hand while it is asleep, its database away, or the service stops. */
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from "@jest/globals";
 import pg from "pg";
+import { STEPS_MS_MAX } from "../../../lib/stop.ts";
 import { type Database, openDatabase } from "../../../mixins/database.mixin.ts";
 import { cloneDatabases, type TestDatabases } from "../../harness/databases.ts";
 import { mailRowOf } from "../../support/mail.rows.ts";
@@ -177,7 +178,7 @@ describe("when the service stops", () => {
       const rows = await Promise.all(users.map((id) => mailRowOf(client, id)));
       return rows.filter((row) => row?.due && !row.until).length === 4;
     });
-    mailer.clock.jump(19_000);
+    mailer.clock.jump(STEPS_MS_MAX.mail - 5_000);
     await mailer.hold();
     answerAll("250 taken");
     await stopped;
@@ -200,7 +201,7 @@ describe("when the service stops", () => {
     await mailer.look();
     await until("it is being sent", () => heard(".") === 1);
     const stopped = mailer.stop();
-    mailer.clock.jump(20_000);
+    mailer.clock.jump(STEPS_MS_MAX.mail - 1_000);
     await stopped;
     expect(await mailRowOf(client, userId)).toMatchObject({
       ...{ status: "pending", may_have_arrived: true, until: null, attempts: 1, repeats: 0, due: false },
