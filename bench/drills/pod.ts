@@ -31,7 +31,7 @@ const manifest = parse(readFileSync(path.join(ROOT, "k8s/base/node.patch.yaml"),
 const spec: PodSpec = manifest.spec.template.spec;
 const [{ startupProbe, readinessProbe, livenessProbe, lifecycle }] = spec.containers;
 
-export const PRE_STOP_MS = lifecycle.preStop.sleep.seconds * 1_000;
+const PRE_STOP_MS = lifecycle.preStop.sleep.seconds * 1_000;
 // The grace begins with the preStop.
 const GRACE_MS = spec.terminationGracePeriodSeconds * 1_000 - PRE_STOP_MS;
 

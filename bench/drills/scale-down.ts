@@ -1,9 +1,10 @@
 /**
- * Two replicas of each workload of k8s/base over NATS, under load; every five seconds each workload loses one, all at the
- * same moment, for one that was started when the last one went and is ready. The kubelets' probes and times are those of
- * k8s/base, the pace is faster than any rolling update (which waits minReadySeconds). Nobody may notice: each request
- * gets its final answer within five seconds, and no acknowledged order is lost. Where the machine cannot start seven
- * processes in that time, the turns come as soon as it can; the figures say how far apart they were.
+ * Two replicas of each workload of k8s/base over NATS, under load; every five seconds each workload loses one, for one
+ * that was started when the last one went and is ready. The workloads take turns within the five seconds, so that their
+ * starts do not wait for each other's processor. The kubelets' probes and times are those of k8s/base, the pace is faster
+ * than any rolling update (which waits minReadySeconds). Nobody may notice: each request gets its final answer within
+ * five seconds, and no acknowledged order is lost. Where the machine cannot start so many processes in that time, their
+ * turns come as soon as it can; the figures say how far apart they were.
  */
 import { databaseName } from "../../config/database.ts";
 import { DATABASES } from "../../config/index.ts";
@@ -12,7 +13,7 @@ import { ensurePostgres } from "../../scripts/postgres.ts";
 import { startNats } from "../../scripts/servers/nats.ts";
 import type { Drill } from "./drill.ts";
 import { EndpointLoad } from "./endpoint.load.ts";
-import { Pod, PRE_STOP_MS, type Stop } from "./pod.ts";
+import { Pod, type Stop } from "./pod.ts";
 import { ADMIN, auditLine } from "./shop.ts";
 import type { Site } from "./site.ts";
 
@@ -57,29 +58,13 @@ export const scaleDown: Drill = {
       await Promise.all(sets.map((set) => set.open()));
       site.say(`${sets.length * REPLICAS} nodes are ready`);
       await load.open();
-      loading = load.run();
+      const told = setInterval(() => site.say(load.line), EVERY_MS);
+      loading = load.run().finally(() => clearInterval(told));
 
-      /** When the last of a turn was signalled. */
-      const signalledAt: number[] = [];
-      await Promise.all(sets.map((set) => set.surge()));
-      const firstAt = performance.now() + EVERY_MS;
       const turns = Math.max(2, Math.ceil((seconds * 1_000) / EVERY_MS));
-      for (let turn = 0; turn < turns; turn++) {
-        const plannedAt = firstAt + turn * EVERY_MS;
-        await site.pause(Math.max(0, plannedAt - performance.now()));
-        // Nobody goes before its successor is there.
-        await Promise.all(sets.map((set) => set.whole()));
-        const stops = sets.map((set) => set.replace());
-        const last = Promise.all(stops).then((all) => {
-          const at = Math.max(...all.map((stop) => stop.signalledAt));
-          signalledAt[turn] = at;
-          const lateMs = Math.round(at - plannedAt - PRE_STOP_MS);
-          site.say(`turn ${turn + 1}: ${all.length} replicas stopped, ${lateMs} ms late; ${load.line}`);
-        });
-        if (turn === turns - 1) await last;
-        else last.catch(() => undefined); // ended() throws it
-      }
-      const stops = (await Promise.all(sets.map((set) => set.ended()))).flat();
+      const firstAt = performance.now() + EVERY_MS;
+      const scaled = sets.map((set, i) => set.scale(turns, firstAt + (i * EVERY_MS) / sets.length));
+      const stops = (await Promise.all(scaled)).flat();
       load.stop();
       await loading;
 
@@ -93,12 +78,9 @@ export const scaleDown: Drill = {
       site.say(auditLine(report));
       const restarts = sets.reduce((sum, set) => sum + set.restarts, 0);
       return {
+        workloads: sets.length,
         turns,
-        secondsBetweenTurns: {
-          planned: EVERY_MS / 1_000,
-          ...secondsBetween(signalledAt),
-        },
-        endedPerTurn: stops.length / turns,
+        secondsBetweenTurns: { planned: EVERY_MS / 1_000, ...secondsBetween(sets) },
         ended: stops.length,
         slowestReadyMs: Math.max(...sets.map((set) => set.slowestReadyMs)),
         slowestStopMs: Math.max(...stops.map(({ tookMs }) => tookMs)),
@@ -128,25 +110,28 @@ export const scaleDown: Drill = {
   },
 };
 
-const secondsBetween = (times: readonly number[]): { mean: number; most: number } => {
-  const gaps = times.slice(1).map((at, i) => (at - (times[i] as number)) / 1_000);
-  const rounded = (seconds: number) => Number(seconds.toFixed(1));
+/** Between two signals to the same workload. */
+function secondsBetween(sets: readonly ReplicaSet[]): { mean: number; most: number } {
+  const gaps = sets.flatMap(({ signalledAt }) =>
+    signalledAt.slice(1).map((at, i) => at - (signalledAt[i] as number)),
+  );
+  const rounded = (ms: number) => Number((ms / 1_000).toFixed(1));
   return {
     mean: rounded(gaps.reduce((sum, gap) => sum + gap, 0) / gaps.length),
     most: rounded(Math.max(...gaps)),
   };
-};
+}
 
 /** The pods of one workload, the oldest first. While it is scaled, one more than its replicas. */
 class ReplicaSet {
   readonly pods: Pod[] = [];
+  readonly signalledAt: number[] = [];
   slowestReadyMs = 0;
   readonly #site: Site;
   readonly #name: string;
   readonly #services: string;
   readonly #env: Record<string, string>;
   readonly #ended: Pod[] = [];
-  readonly #stops: Promise<Stop>[] = [];
   #made = 0;
 
   constructor(site: Site, name: string, services: string, env: Record<string, string>) {
@@ -161,33 +146,37 @@ class ReplicaSet {
   }
 
   async open(): Promise<void> {
-    await Promise.all(Array.from({ length: REPLICAS }, () => this.surge()));
-    await this.whole();
+    await Promise.all(Array.from({ length: REPLICAS }, () => this.#surge()));
+    await this.#whole();
   }
 
-  async surge(): Promise<void> {
+  /** Ends the oldest pod at each turn, for one more that is ready. Rejects where a stop was not clean. */
+  async scale(turns: number, firstAt: number): Promise<Stop[]> {
+    const stops: Promise<Stop>[] = [];
+    for (let turn = 0; turn < turns; turn++) {
+      await this.#surge();
+      await this.#site.pause(Math.max(0, firstAt + turn * EVERY_MS - performance.now()));
+      await this.#whole();
+      const pod = this.pods.shift() as Pod;
+      this.#ended.push(pod);
+      const stop = pod.terminate();
+      stop.catch(() => undefined); // thrown below
+      stops.push(stop);
+    }
+    const ended = await Promise.all(stops);
+    this.signalledAt.push(...ended.map(({ signalledAt }) => signalledAt));
+    return ended;
+  }
+
+  async #surge(): Promise<void> {
     const name = `${this.#name}-${++this.#made}`;
     this.pods.push(await Pod.start(this.#site, name, this.#services, this.#env));
   }
 
   /** Resolves when all of its pods have been ready. */
-  async whole(): Promise<void> {
+  async #whole(): Promise<void> {
     const readyMs = await Promise.all(this.pods.map((pod) => pod.readyMs));
     this.slowestReadyMs = Math.max(this.slowestReadyMs, ...readyMs);
-  }
-
-  /** Ends the oldest pod and starts its successor's successor. */
-  replace(): Promise<Stop> {
-    const pod = this.pods.shift() as Pod;
-    this.#ended.push(pod);
-    const stop = pod.terminate();
-    this.#stops.push(stop);
-    return Promise.all([stop, this.surge()]).then(([stopped]) => stopped);
-  }
-
-  /** Throws where a stop was not clean. */
-  ended(): Promise<Stop[]> {
-    return Promise.all(this.#stops);
   }
 
   async close(): Promise<void> {
