@@ -60,6 +60,10 @@ export const METRICS = {
     "counter",
     "Mails sent again because whoever had them was killed, or lost the answer; some arrived twice",
   ],
+  shop_mail_claims_lapsed_total: [
+    "counter",
+    "Claims on mail that this node ended because their owner was killed, or asleep; of each, a batch of mails is repeated",
+  ],
   shop_mails_pending: ["gauge", "Mails that wait to be sent, 10,000 meaning that or more"],
   shop_mail_oldest_seconds: ["gauge", "For how long the oldest of them does, 0 where there is none"],
   shop_mails_failed: ["gauge", "Mails that could not be sent for good, 10,000 meaning that or more"],

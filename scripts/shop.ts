@@ -138,6 +138,8 @@ export class ShopBroker extends ServiceBroker {
 
   async #finish(): Promise<void> {
     this.started = false; // readiness fails from here on
+    // Beside all that follows; its service waits for it when it is stopped.
+    void this.#settle("notification");
     clearTimeout(this.#missingTimer);
     if (this.transit?.connected) await this.#leave();
     const over = new AbortController();

@@ -62,10 +62,7 @@ export class EventChain {
     return {
       unpublished: unpublished.reduce((sum, n) => sum + n, 0),
       untaken: await this.#servers.lagOf("notification").catch(() => null),
-      unsent: await this.#count(
-        "notification",
-        "select count(*)::int as n from notifications where status = 'pending'",
-      ),
+      unsent: await this.#count("notification", "select count(*)::int as n from mails"),
     };
   }
 

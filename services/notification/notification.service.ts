@@ -1,6 +1,6 @@
 /**
  * notification: tells users what happened. The effect of an event is a row for its user, in the transaction that takes
- * the event; its mailer then sends the row as mail. Neither the mail server nor user, who knows the addresses, can make
+ * the event; its mailer then sends that as mail. Neither the mail server nor user, who knows the addresses, can make
  * anything but mail wait.
  */
 import type { Context, Service, ServiceSchema } from "moleculer";
@@ -14,11 +14,11 @@ import { Outage } from "../../mixins/events/outage.ts";
 import { measure, type Reading } from "../../mixins/measures.ts";
 import type { ListAnswer, ListParams, MailState, NotificationView } from "./api.ts";
 import { openMailPort } from "./mail.port.ts";
-import { readMailState } from "./mail.repository.ts";
+import { adoptMails, readMailState } from "./mail.repository.ts";
 import { HOLD_MS, LOOK_MS, Mailer } from "./mailer.ts";
 import { cursorOf, placeOf } from "./notification.cursor.ts";
 import { insertNotifications, listNotifications, type NotificationRow } from "./notification.repository.ts";
-import { KINDS, notificationOf } from "./notification.ts";
+import { KINDS, letterOf, notificationOf } from "./notification.ts";
 import { LIST_OPENAPI } from "./openapi.ts";
 import { openUserPort, type UserPort } from "./user.port.ts";
 
@@ -27,16 +27,19 @@ interface Vars {
   supervisor: Supervisor;
   users: UserPort;
   mailer: Mailer | undefined;
+  draining: Promise<void> | undefined;
+  drain(): Promise<void>;
 }
 type NotificationService = Service & Vars;
 interface Meta {
   user: { id: string } | null;
 }
 
-const viewOf = ({ time, ...row }: NotificationRow): NotificationView => ({
-  ...row,
-  createdAt: time.toISOString(),
-});
+function viewOf(row: NotificationRow): NotificationView {
+  const { id, type, status, time } = row;
+  const { subject, text } = letterOf(row);
+  return { id, type, subject, text, status, createdAt: time.toISOString() };
+}
 
 /** The effect of events: a row for each user, whose mail is pending. */
 async function tell(this: NotificationService, tx: Queryable, events: readonly ShopEvent[]): Promise<void> {
@@ -116,10 +119,19 @@ const notification = {
       supervisor.loop({ name, intervalMs, tick: () => work().then(() => false) });
     paced("mailer", LOOK_MS, () => mailer.look());
     paced("mail-claims", HOLD_MS, () => mailer.hold());
+    supervisor.loop({ name: "mail-adoption", intervalMs: HOLD_MS, tick: () => adoptMails(db) });
+  },
+
+  methods: {
+    /** Begins no mail any more, and lets what was begun end. The shop calls it when it is told to stop. */
+    drain(this: NotificationService): Promise<void> {
+      this.draining ??= stopStep("mail", this.logger, this.mailer?.stop());
+      return this.draining;
+    },
   },
 
   async stopped(this: NotificationService) {
-    await stopStep("mail", this.logger, this.mailer?.stop());
+    await this.drain();
     this.users.close();
   },
 };
@@ -128,6 +140,7 @@ const readings = ({ totals }: Mailer, state: MailState): Reading[] => [
   ["shop_mails_total", totals.sent, { outcome: "sent" }],
   ["shop_mails_total", totals.failed, { outcome: "failed" }],
   ["shop_mail_repeats_total", totals.repeats],
+  ["shop_mail_claims_lapsed_total", totals.lapsed],
   ["shop_mails_pending", state.pending],
   ["shop_mail_oldest_seconds", (state.oldestMs ?? 0) / 1_000],
   ["shop_mails_failed", state.failed],

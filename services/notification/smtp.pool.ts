@@ -39,7 +39,7 @@ export class SmtpPool {
   readonly #idle: Session[] = [];
   readonly #opening = new Set<Session>();
   readonly #waiting: (() => void)[] = [];
-  #isClosed = false;
+  #isFinishing = false;
 
   constructor(url: string) {
     this.#url = new URL(url);
@@ -54,49 +54,66 @@ export class SmtpPool {
   /** Resolves at once where there is a connection, else when one could be made. */
   async ready(): Promise<void> {
     if (this.#open.size > 0) return;
-    this.#release(await this.#take());
+    const session = await this.#take();
+    if (session) this.#release(session);
   }
 
-  async send(envelope: Envelope, mail: Buffer): Promise<Outcome> {
+  /** `write` and then `mayBegin` are called when there is a connection; `mayBegin` when the server waits for the mail. */
+  async send(envelope: Envelope, write: () => Buffer, mayBegin: () => boolean): Promise<Outcome> {
     for (;;) {
-      let session: Session;
+      let session: Session | undefined;
       try {
         session = await this.#take();
       } catch (err) {
         return { kind: "lost", reason: (err as Error).message, mayHaveArrived: false };
       }
+      if (!session) return { kind: "withheld" };
       const isFresh = session.mails === 0;
-      const outcome = await session.send(envelope, mail);
-      this.#release(session);
+      let outcome: Outcome;
+      try {
+        outcome = await session.send(envelope, write(), mayBegin);
+      } finally {
+        this.#release(session);
+      }
       // The server had ended a session that was silent; nobody has seen this mail.
       const isStale = outcome.kind === "lost" && !outcome.mayHaveArrived && !isFresh;
-      if (!isStale || this.#isClosed) return outcome;
+      if (!isStale) return outcome;
     }
   }
 
-  close(): void {
-    this.#isClosed = true;
+  /** Begins no mail any more. Those that were begun go on. */
+  finish(): void {
+    this.#isFinishing = true;
     for (const session of this.#idle.splice(0)) session.quit();
-    for (const session of [...this.#open, ...this.#opening]) session.end();
     for (const wake of this.#waiting.splice(0)) wake();
   }
 
-  /** A connection for one mail. Give it back with `#release`. */
-  async #take(): Promise<Session> {
+  close(): void {
+    this.finish();
+    for (const session of [...this.#open, ...this.#opening]) session.end();
+  }
+
+  /** A connection for one mail; none where no mail is begun any more. Give it back with `#release`. */
+  async #take(): Promise<Session | undefined> {
     for (;;) {
-      if (this.#isClosed) throw new Error("the service stops");
+      if (this.#isFinishing) return undefined;
       const session = this.#idle.pop();
       if (session) {
         session.wake();
         return session;
       }
-      if (this.#open.size + this.#opening.size < CONNECTIONS_MAX) return this.#connect();
+      if (this.#open.size + this.#opening.size < CONNECTIONS_MAX) {
+        const fresh = await this.#connect();
+        if (!this.#isFinishing) return fresh;
+        fresh.quit();
+        return undefined;
+      }
       await new Promise<void>((resolve) => this.#waiting.push(resolve));
     }
   }
 
   #release(session: Session): void {
-    if (session.mails >= MAILS_PER_CONNECTION_MAX) session.quit();
+    if (session.mails >= MAILS_PER_CONNECTION_MAX || this.#isFinishing) session.quit();
     else if (this.#open.has(session)) {
       session.rest(IDLE_MS_MAX);
       this.#idle.push(session);
@@ -179,24 +196,26 @@ class Session {
     }
   }
 
-  async send({ from, to }: Envelope, mail: Buffer): Promise<Outcome> {
+  async send({ from, to }: Envelope, mail: Buffer, mayBegin: () => boolean): Promise<Outcome> {
     this.mails++;
     // A copy: the library keeps its state in it.
     const envelope = { from, to: [...to] };
-    let isBegun = false;
-    // Read when the server has said that it wants the mail, and not before.
+    let state: "envelope" | "withheld" | "begun" = "envelope";
     const body = new Readable({
-      read() {
-        isBegun = true;
-        this.push(mail);
-        this.push(null);
+      // Called when the server has said that it wants the mail, and not before.
+      read: () => {
+        state = mayBegin() ? "begun" : "withheld";
+        if (state === "withheld") return this.end(); // without the dot that would make it a mail
+        body.push(mail);
+        body.push(null);
       },
     });
     try {
       await this.#step((done) => this.#connection.send(envelope, body, done));
       return { kind: "sent" };
     } catch (err) {
-      const outcome = outcomeOf(err as SmtpError, isBegun);
+      if ((state as string) === "withheld") return { kind: "withheld" };
+      const outcome = outcomeOf(err as SmtpError, (state as string) === "begun");
       if (outcome.kind === "lost") this.end();
       // After a refusal the session may be in the middle of an envelope: RFC 5321 3.3 lets MAIL begin anew, after RSET.
       else await this.#step((done) => this.#connection.reset(done)).catch(() => this.end());

@@ -61,15 +61,16 @@ describe("the mailer", () => {
       await victim.death(30_000);
       await fleet.replace("victim");
       // Its claim, if it had one, lapses; here at once.
-      await fleet.query("notification", "update notifications set due_at = now() where status = 'pending'");
+      await fleet.query("notification", "update mail_claims set until = '-infinity'");
 
       const row = await until("the mail is sent", async () => {
-        const [found] = await fleet.query<{ event_id: string; status: string; repeats: number }>(
+        const [found] = await fleet.query<{ event_id: string; repeats: number; isSent: boolean }>(
           "notification",
-          "select event_id, status, repeats from notifications where user_id = $1",
+          `select n.event_id, repeats, m.event_id is null as "isSent" from notifications n
+           left join mails m on m.event_id = n.event_id where user_id = $1`,
           [user.id],
         );
-        return found?.status === "sent" ? found : undefined;
+        return found?.isSent ? found : undefined;
       });
       const arrived = (await smtp.mails()).filter(({ to }) => to.includes(email));
       expect(arrived.map(({ messageId }) => messageId)).toEqual(

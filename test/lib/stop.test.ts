@@ -38,6 +38,8 @@ test("a step says after two seconds what it waits for, and is left when its time
 });
 
 test("all steps in a row fit what supervisors are told", () => {
-  const sum = Object.values<number>(STEPS_MS_MAX).reduce((total, ms) => total + ms, 0);
-  expect(STOP_MS_MAX).toBeGreaterThan(sum);
+  const { leave, calls, manager, mail, ...others } = STEPS_MS_MAX;
+  expect(mail).toBeGreaterThan(leave + calls + manager);
+  const sum = Object.values<number>(others).reduce((total, ms) => total + ms, 0);
+  expect(STOP_MS_MAX).toBeGreaterThan(mail + sum);
 });

@@ -9,7 +9,7 @@ import { startNats } from "../../scripts/servers/nats.ts";
 import type { Server } from "../../scripts/servers/server.ts";
 import { ShopBroker } from "../../scripts/shop.ts";
 import { describeWith } from "../harness/servers.ts";
-import { until } from "../support/until.ts";
+import { gate, until } from "../support/until.ts";
 
 /** Longer than the framework waits between its farewell and its end. */
 const LAG_MS = 250;
@@ -89,6 +89,29 @@ describe("a node of a shop", () => {
       over = true;
       await calls.catch(() => undefined);
       for (const broker of [third, caller]) await broker.stop();
+    }
+  });
+
+  it("begins no mail any more as soon as it is told to stop, while its gateway still answers", async () => {
+    const answered = gate();
+    let isMailEnding = false;
+    const draining = (name: string, drain: () => Promise<void>): ServiceSchema => ({
+      name,
+      methods: { drain },
+    });
+    const node = open("mailing", [
+      draining("api", () => answered.promise),
+      draining("notification", async () => {
+        isMailEnding = true;
+      }),
+    ]);
+    await node.start();
+    const stopped = node.stop();
+    try {
+      await until("mail ends", () => isMailEnding, 5_000);
+    } finally {
+      answered.open();
+      await stopped;
     }
   });
 

@@ -3,7 +3,7 @@ import { once } from "node:events";
 import { type AddressInfo, createServer, type Server, type Socket } from "node:net";
 import { createInterface } from "node:readline";
 
-/** What the server says to a line that begins so, or one after the other; or it hangs up. */
+/** What the server says to a line that begins so, or one after the other; or it hangs up, or says nothing yet (""). */
 export type Script = Readonly<Record<string, string | string[]>>;
 
 export const WELL: Script = {
@@ -58,9 +58,9 @@ export class ScriptedSmtp {
       const said = this.script[command];
       const answer = (Array.isArray(said) ? said.shift() : said) ?? "502 what?";
       if (isBody) this.mails.push(body.splice(0).join("\n"));
-      isBody = command === "DATA" && answer.startsWith("354");
+      isBody = command === "DATA" && /^(354|$)/.test(answer);
       if (answer === "hang up") socket.destroy();
-      else socket.write(`${answer}\r\n`);
+      else if (answer !== "") socket.write(`${answer}\r\n`);
     });
   }
 }

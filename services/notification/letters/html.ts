@@ -1,6 +1,7 @@
 /**
  * HTML as a tagged template: what is filled in is text and is escaped, unless it is HTML made by this template itself.
- * So nothing that a user or a product is called can become markup. Pure.
+ * So nothing that a user or a product is called can become markup. It is ASCII, so that mail carries it as it is: other
+ * letters are numbers. Pure.
  */
 export class Html {
   readonly text: string;
@@ -30,7 +31,10 @@ const ENTITIES: Readonly<Record<string, string>> = {
 };
 
 const escaped = (text: string): string =>
-  text.replace(/[&<>"']/g, (character) => ENTITIES[character] as string);
+  text.replace(
+    /[&<>"']|[^\n\x20-\x7e]/gu,
+    (character) => ENTITIES[character] ?? `&#${character.codePointAt(0)};`,
+  );
 
 /** On one line, without what steers a terminal or turns the direction of writing: for the text part of a mail. */
 export const oneLine = (text: string): string =>

@@ -3,7 +3,10 @@ import type { UserRegisteredV1 } from "../../user/api.ts";
 import { html, oneLine } from "./html.ts";
 import { type Letter, page, paragraphs } from "./layout.ts";
 
-export function welcome({ name, email }: UserRegisteredV1): Letter {
+/** The address is that of the registration. */
+export type UserContent = Pick<UserRegisteredV1, "name" | "email">;
+
+export function welcome({ name, email }: UserContent): Letter {
   const greeting = `Welcome to the shop, ${oneLine(name)}.`;
   const account = `Your account is ${oneLine(email)}.`;
   return {

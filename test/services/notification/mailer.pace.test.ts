@@ -22,9 +22,12 @@ afterAll(async () => {
 
 test("a busy loop has few mails in hand, a free one many, and a full one still some", async () => {
   await db.query({
-    text: `insert into notifications (event_id, type, version, time, status, user_id, subject, text, html)
-           select gen_random_uuid(), 'order.confirmed', 1, now(), 'pending', gen_random_uuid(), '', '', ''
-           from generate_series(1, 400)`,
+    text: `with told as (
+             insert into notifications (event_id, type, version, time, status, user_id, content)
+             select gen_random_uuid(), 'user.registered', 1, now(), 'mailed', gen_random_uuid(), '{"name":"","email":""}'
+             from generate_series(1, 400) returning event_id
+           )
+           insert into mails (event_id) select event_id from told`,
   });
   const supervisor = new Supervisor(logger as never);
   const door = gate();
@@ -44,6 +47,7 @@ test("a busy loop has few mails in hand, a free one many, and a full one still s
         await door.promise;
         return { kind: "sent" };
       },
+      finish: () => undefined,
       close: () => undefined,
     } as never,
   });

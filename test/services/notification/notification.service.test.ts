@@ -6,6 +6,7 @@ import { newId } from "../../../lib/ids.ts";
 import type { Delivery } from "../../../mixins/events/delivery.ts";
 import type { ListAnswer } from "../../../services/notification/api.ts";
 import { startTestShop, type TestShop } from "../../harness/shop.ts";
+import { mailRowOf } from "../../support/mail.rows.ts";
 import { until } from "../../support/until.ts";
 
 let shop: TestShop;
@@ -66,8 +67,8 @@ describe("an event", () => {
     const client = new pg.Client({ connectionString: shop.databases.urlOf("notification") });
     await client.connect();
     const row = await until("it has been tried", async () => {
-      const { rows } = await client.query("select * from notifications where user_id = $1", [userId]);
-      return rows[0]?.failure && !rows[0].claimed && rows[0];
+      const found = await mailRowOf(client, userId);
+      return found?.failure && !found.until ? found : undefined;
     });
     await client.end();
     expect(row).toMatchObject({ status: "pending", attempts: 0, repeats: 0 });
