@@ -7,12 +7,15 @@ import { setTimeout as sleep } from "node:timers/promises";
 import {
   type Admin,
   Kafka as Client,
+  ConfigResourceTypes,
   type EachBatchPayload,
   type KafkaMessage,
   logLevel,
   Partitioners,
   type Producer,
+  type RecordMetadata,
 } from "kafkajs";
+import { topicSettings } from "./topics.ts";
 
 /** A broker that is there answers within a fraction of this. */
 const CONNECT_MS_MAX = 2_000;
@@ -31,8 +34,6 @@ const PARTITIONS_AT_ONCE = 3;
 const DELIVERED_MAX = 250;
 /** A closing that Kafka does not answer ends by itself. */
 const CLOSE_MS_MAX = 3_000;
-/** An order of a thousand lines with long names is larger than Kafka's default of 1 MB. */
-const MESSAGE_BYTES_MAX = 4_000_000;
 /** Of one request; it makes one batch of each partition, which must stay below the limit of a message. */
 const REQUEST_BYTES_MAX = 1_000_000;
 
@@ -48,6 +49,7 @@ export interface KafkaOptions {
   clientId: string;
   partitions: number;
   replication: number;
+  retentionDays: number;
   /** What the library says, for whoever wants to know it all. */
   log: (text: string) => void;
 }
@@ -84,12 +86,27 @@ export interface Membership {
 /** The messages in hand will be delivered again: to another member, or to this one after it has joined anew. */
 export class NoLongerOurs extends Error {}
 
+/** Kafka will never take a message, for what it is: too large, or not as its topic wants it. */
+export class MessageRefused extends Error {}
+
+/** What was sent to a topic before is not there any more: it was deleted, or Kafka came back without it. */
+export class LogReplaced extends Error {}
+
+/** About messages, which others may be well without; every other error is about Kafka, or the way to it. */
+const REFUSALS: ReadonlySet<unknown> = new Set([
+  "MESSAGE_TOO_LARGE",
+  "RECORD_LIST_TOO_LARGE",
+  "INVALID_RECORD",
+]);
+
 export class Kafka {
   readonly #options: KafkaOptions;
   readonly #client: Client;
   #producer: Promise<Producer> | undefined;
   #admin: Promise<Admin> | undefined;
   readonly #declared = new Set<string>();
+  /** By topic and partition, the last offset that a message was given. */
+  readonly #offsets = new Map<string, number>();
   readonly #closed = Promise.withResolvers<never>();
 
   constructor(options: KafkaOptions) {
@@ -109,15 +126,14 @@ export class Kafka {
     });
   }
 
-  /** Makes topics that are not there. */
+  /** Makes topics that are not there. Looks again after a failure, for Kafka may have come back without them. */
   async declare(topics: readonly string[]): Promise<void> {
     if (topics.every((topic) => this.#declared.has(topic))) return;
-    await this.#untilClosed(this.#declare(topics));
+    await this.#administer((admin) => this.#declare(admin, topics));
     for (const topic of topics) this.#declared.add(topic);
   }
 
-  async #declare(topics: readonly string[]): Promise<void> {
-    const admin = await this.#administrator();
+  async #declare(admin: Admin, topics: readonly string[]): Promise<void> {
     const there = new Set(await admin.listTopics());
     const missing = topics.filter((topic) => !there.has(topic));
     const { partitions, replication } = this.#options;
@@ -129,28 +145,71 @@ export class Kafka {
           topic,
           numPartitions: partitions,
           replicationFactor: replication,
-          configEntries: [
-            { name: "max.message.bytes", value: String(MESSAGE_BYTES_MAX) },
-            // One replica may be away, and what was acknowledged is on disk at another.
-            { name: "min.insync.replicas", value: String(Math.max(1, replication - 1)) },
-          ],
+          configEntries: Object.entries(topicSettings(topic, this.#options)).map(([name, value]) => ({
+            name,
+            value: String(value),
+          })),
         })),
       });
   }
 
+  /** Whether a topic has never had a message. */
+  isEmpty(topic: string): Promise<boolean> {
+    return this.#administer(async (admin) =>
+      (await admin.fetchTopicOffsets(topic)).every(({ high }) => Number(high) === 0),
+    );
+  }
+
   /** Resolves when all replicas have them; those of one key stay in order. */
   async publish(topic: string, messages: readonly OutgoingMessage[]): Promise<void> {
+    await this.declare([topic]);
     this.#producer ??= this.#connectProducer();
     const current = this.#producer;
     try {
       const producer = await this.#untilClosed(current);
       for (const part of partsOf(messages))
-        await this.#untilClosed(producer.send({ topic, acks: -1, messages: part }));
+        this.#follow(topic, await this.#untilClosed(producer.send({ topic, acks: -1, messages: part })));
     } catch (err) {
       if (this.#producer === current) this.#producer = undefined;
       void current.then((producer) => inTime(producer.disconnect())).catch(() => undefined);
+      if (isRefusal(err)) throw new MessageRefused(await this.#refusal(topic, messages, err));
+      this.#declared.clear();
       throw err;
     }
+  }
+
+  /** Offsets grow for as long as a log lives. */
+  #follow(topic: string, sent: readonly RecordMetadata[]): void {
+    for (const { partition, baseOffset } of sent) {
+      const place = `${topic} ${partition}`;
+      const offset = Number(baseOffset);
+      const before = this.#offsets.get(place) ?? -1;
+      this.#offsets.set(place, offset);
+      if (offset <= before)
+        throw new LogReplaced(
+          `${topic} has been emptied: partition ${partition} is at ${offset}, and was at ${before}`,
+        );
+    }
+  }
+
+  async #refusal(topic: string, messages: readonly OutgoingMessage[], err: unknown): Promise<string> {
+    const bytes = messages.reduce((sum, { value }) => sum + Buffer.byteLength(value), 0);
+    const limit = await this.#limitOf(topic).catch(() => "unknown");
+    return (
+      `${topic} refuses its ${bytes} bytes (max.message.bytes there: ${limit}): ${(err as Error).message}. ` +
+      `Raise the topic's max.message.bytes above that, then npm run events -- replay`
+    );
+  }
+
+  async #limitOf(topic: string): Promise<string> {
+    const [name, type] = ["max.message.bytes", ConfigResourceTypes.TOPIC];
+    const { resources } = await this.#administer((admin) =>
+      admin.describeConfigs({
+        includeSynonyms: false,
+        resources: [{ type, name: topic, configNames: [name] }],
+      }),
+    );
+    return resources[0]?.configEntries[0]?.configValue ?? "unknown";
   }
 
   /** Joins a group. Resolves when its messages begin to come. */
@@ -175,6 +234,7 @@ export class Kafka {
     consumer.on(consumer.events.GROUP_JOIN, () => joined.resolve());
     consumer.on(consumer.events.CRASH, ({ payload }) => {
       membership.isAlive = false;
+      this.#declared.clear();
       joined.reject(payload.error);
     });
     try {
@@ -188,6 +248,7 @@ export class Kafka {
       await this.#untilClosed(Promise.all([running, joined.promise]));
       return membership;
     } catch (err) {
+      this.#declared.clear();
       joined.promise.catch(() => undefined);
       await membership.leave();
       throw err;
@@ -195,13 +256,8 @@ export class Kafka {
   }
 
   /** How many messages of each topic a group has not taken. */
-  async lag(group: string, topics: readonly string[]): Promise<Map<string, number>> {
-    return this.#untilClosed(this.#lag(group, topics));
-  }
-
-  async #lag(group: string, topics: readonly string[]): Promise<Map<string, number>> {
-    const admin = await this.#administrator();
-    try {
+  lag(group: string, topics: readonly string[]): Promise<Map<string, number>> {
+    return this.#administer(async (admin) => {
       const taken = await admin.fetchOffsets({ groupId: group, topics: [...topics] });
       const lags = taken.map(async ({ topic, partitions }) => {
         const offsets = new Map(partitions.map(({ partition, offset }) => [partition, Number(offset)]));
@@ -212,10 +268,7 @@ export class Kafka {
         return [topic, behind.reduce((sum, n) => sum + n, 0)] as const;
       });
       return new Map(await Promise.all(lags));
-    } catch (err) {
-      this.#forgetAdministrator();
-      throw err;
-    }
+    });
   }
 
   /** What is under way fails at once; what Kafka makes of it, its repeat will show. */
@@ -246,20 +299,27 @@ export class Kafka {
     return producer;
   }
 
-  #administrator(): Promise<Admin> {
+  /** One that has failed is replaced by a new one. */
+  async #administer<Result>(work: (admin: Admin) => Promise<Result>): Promise<Result> {
     if (!this.#admin) {
       const admin = this.#client.admin();
       this.#admin = connecting(admin).then(() => admin);
-      this.#admin.catch(() => this.#forgetAdministrator());
     }
-    return this.#admin;
+    const current = this.#admin;
+    try {
+      return await this.#untilClosed(current.then(work));
+    } catch (err) {
+      if (this.#admin === current) this.#admin = undefined;
+      void current.then((connected) => inTime(connected.disconnect())).catch(() => undefined);
+      throw err;
+    }
   }
+}
 
-  #forgetAdministrator(): void {
-    const admin = this.#admin;
-    this.#admin = undefined;
-    void admin?.then((connected) => inTime(connected.disconnect())).catch(() => undefined);
-  }
+/** The library wraps what the broker said. */
+function isRefusal(err: unknown): boolean {
+  const { type, cause } = (err ?? {}) as { type?: unknown; cause?: unknown };
+  return REFUSALS.has(type) || (cause !== undefined && isRefusal(cause));
 }
 
 async function connecting(client: { connect(): Promise<void>; disconnect(): Promise<void> }): Promise<void> {
