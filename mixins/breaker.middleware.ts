@@ -3,9 +3,10 @@
  * endpoint out. In place of the framework's, which loses a node that returns under its old id, counts for ever, and
  * leaves a probe that was answered with a 4xx undecided. It opens at half of at least `minRequestCount` calls in a
  * window, or at `timeoutsMax` time-outs in a row, because a paused node answers nothing and must not be waited for
- * ten times. A failure is counted once, by the innermost breaker it passes.
+ * ten times. A failure is counted once, by the innermost breaker it passes. A request that another node has sent is
+ * carried out whatever this node's own breakers say: that node has breakers too, and chose this one by them.
  */
-import type { Middleware, ServiceBroker } from "moleculer";
+import type { Context, Middleware, ServiceBroker } from "moleculer";
 import type { Endpoint, EndpointList, Wrap } from "./middleware.ts";
 
 /** The framework's names and meanings, and one of ours. `windowTime` in seconds, `halfOpenTime` in milliseconds. */
@@ -52,6 +53,11 @@ export function isFault(err: unknown): boolean {
   const { code, type } = (err ?? {}) as { code?: unknown; type?: string };
   if (code === undefined || code === null) return true;
   return typeof code === "number" && code >= 500 && !NOT_A_FAULT.has(type ?? "");
+}
+
+/** Where the framework's transit looks a request's action up; it refuses where the endpoint is left out. */
+interface RequestsFromOthers {
+  _getLocalActionEndpoint(name: string, ctx?: Context): Endpoint;
 }
 
 const OPENED_TOTAL = "moleculer.circuit-breaker.opened.total";
@@ -160,12 +166,13 @@ export function breakerMiddleware(broker: ServiceBroker): Middleware {
     void broker.broadcastLocal(`$circuit-breaker.${EVENTS[state]}`, detail);
   };
 
-  const isRegistered = (endpoint: Endpoint): boolean => {
-    const registry = broker.registry as unknown as {
-      getActionEndpoints(name: string): EndpointList | undefined;
-    };
-    return registry.getActionEndpoints(endpoint.action.name)?.endpoints.includes(endpoint) ?? false;
-  };
+  const endpointsOf = (name: string): EndpointList | undefined =>
+    (
+      broker.registry as unknown as { getActionEndpoints(name: string): EndpointList | undefined }
+    ).getActionEndpoints(name);
+
+  const isRegistered = (endpoint: Endpoint): boolean =>
+    endpointsOf(endpoint.action.name)?.endpoints.includes(endpoint) ?? false;
 
   const forgetGone = (): void => {
     for (const [endpoint, breaker] of breakers) {
@@ -229,6 +236,10 @@ export function breakerMiddleware(broker: ServiceBroker): Middleware {
         }));
       const { localBus } = broker as unknown as { localBus: NodeJS.EventEmitter };
       for (const event of ["$services.changed", "$node.disconnected"]) localBus.on(event, forgetGone);
+      const requests = broker as unknown as RequestsFromOthers;
+      const stock = requests._getLocalActionEndpoint.bind(broker);
+      requests._getLocalActionEndpoint = (name, ctx) =>
+        endpointsOf(name)?.localEndpoints[0] ?? stock(name, ctx);
       if (!broker.isMetricsEnabled()) return;
       const labelNames = ["affectedNodeID", "action"];
       broker.metrics.register({

@@ -9,6 +9,7 @@ import type { ServiceSchema } from "moleculer";
 import pg from "pg";
 import { databaseUrlOf } from "../config/database.ts";
 import { config, type DatabaseName } from "../config/index.ts";
+import { toArrayLiteral } from "../lib/array-literal.ts";
 import { ShopError } from "../lib/errors.ts";
 import { measure, type Reading } from "./measures.ts";
 
@@ -78,6 +79,8 @@ const SESSION: readonly (readonly [string, string])[] = [
   ["jit", "off"],
 ];
 
+const asWritten = (value: unknown): unknown => (Array.isArray(value) ? toArrayLiteral(value) : value);
+
 export function openDatabase(url: string, poolMax: number = config.databasePoolMax): Database {
   const pool = new pg.Pool({
     connectionString: url,
@@ -90,7 +93,8 @@ export function openDatabase(url: string, poolMax: number = config.databasePoolM
   pool.on("error", () => undefined);
   pool.on("connect", (client) => client.on("error", () => undefined));
   return {
-    query: (statement) => pool.query(statement) as never,
+    query: ({ values, ...statement }) =>
+      pool.query({ ...statement, values: values?.map(asWritten) } as pg.QueryConfig) as never,
     async transaction(work) {
       const client = await pool.connect();
       let broken: Error | undefined;

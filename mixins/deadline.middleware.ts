@@ -2,6 +2,9 @@
  * The time a call may take, and what is left of it. In place of the framework's Timeout, which lets the caller go and
  * tells nobody: here work that waits can see that nobody waits for it any more (`remainingMs`), and work that runs can
  * be told (`signalOf`). Time travels as a budget, never as a clock reading; nested calls get what is left.
+ *
+ * A call to another node that is given up also ends for whatever carries it. The framework forgets such a call without
+ * settling it, and its tracker would hold the context for ever: memory that is never freed, and stops that wait in vain.
  */
 import { type Context, Errors, type Middleware, type ServiceBroker } from "moleculer";
 import type { Call, Wrap } from "./middleware.ts";
@@ -35,6 +38,13 @@ export function signalOf(ctx: Context): AbortSignal {
   return controller.signal;
 }
 
+/** On the broker's local bus, with the context and the error: whatever carries the call rejects it, and forgets it. */
+export const GIVEN_UP = "$call.givenUp";
+
+interface PendingRequests {
+  pendingRequests: Map<string, { ctx: Context; reject(err: Error): void }>;
+}
+
 const TIMEOUTS = "moleculer.request.timeout.total";
 
 export function deadlineMiddleware(broker: ServiceBroker): Middleware {
@@ -59,6 +69,7 @@ export function deadlineMiddleware(broker: ServiceBroker): Middleware {
           });
           broker.metrics.increment(TIMEOUTS, { service: action.service?.fullName, action: action.name });
           reject(err);
+          if (ctx.nodeID !== broker.nodeID) broker.localBus.emit(GIVEN_UP, ctx, err);
         }, timeoutMs);
         work.then(
           (result) => {
@@ -76,6 +87,13 @@ export function deadlineMiddleware(broker: ServiceBroker): Middleware {
   return {
     name: "Deadline",
     created() {
+      broker.localBus.on(GIVEN_UP, (ctx: Context, err: Error) => {
+        const { pendingRequests } = (broker.transit ?? {}) as unknown as Partial<PendingRequests>;
+        const pending = pendingRequests?.get(ctx.id);
+        if (pending?.ctx !== ctx) return;
+        pendingRequests?.delete(ctx.id);
+        pending.reject(err);
+      });
       if (broker.isMetricsEnabled())
         broker.metrics.register({
           name: TIMEOUTS,

@@ -19,6 +19,7 @@ export interface Endpoint {
 
 export interface EndpointList {
   readonly endpoints: readonly Endpoint[];
+  readonly localEndpoints: readonly Endpoint[];
   getFirst(): Endpoint | null;
   count(): number;
 }

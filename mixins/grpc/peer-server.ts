@@ -110,7 +110,13 @@ class PeerCalls {
   }
 
   async #run(seq: number, call: Call): Promise<void> {
-    const ctx = this.#contextOf(call);
+    let ctx: Context | undefined;
+    try {
+      ctx = this.#contextOf(call);
+    } catch (err) {
+      // Not begun either, so another way is open to it, where the same fault is told to whoever called.
+      this.#broker.logger.warn(`a call of ${call.action} by ${call.nodeId} could not be taken up`, err);
+    }
     if (!ctx) {
       this.#answer({ seq, refused: true });
       return;

@@ -142,6 +142,17 @@ export class PeerStream {
     });
   }
 
+  /** Ends a call whose answer nobody waits for any more. The node has the same deadline, and need not be told. */
+  giveUp(ctx: Context, err: Error): void {
+    for (const [seq, call] of this.#pending) {
+      if (call.ctx !== ctx) continue;
+      this.#pending.delete(seq);
+      forget(call);
+      call.reject(err);
+      return;
+    }
+  }
+
   close(): void {
     this.#isClosed = true;
     clearTimeout(this.#retry);

@@ -13,6 +13,7 @@
  * and until it does calls go over the message server; who owes an answer is told to the transporter, which asks the node.
  */
 import { type Context, Errors, type ServiceBroker } from "moleculer";
+import { GIVEN_UP } from "../deadline.middleware.ts";
 import { CallRefused, PeerStream, StreamBroken } from "./peer-stream.ts";
 
 type Next = (ctx: Context) => Promise<unknown>;
@@ -42,6 +43,9 @@ export class Peers {
     broker.localBus.on("$node.disconnected", ({ node }: { node: Node }) => this.#drop(node.id));
     broker.localBus.on("$node.updated", ({ node }: { node: Node }) => {
       if (this.#links.has(node.id)) this.#linkTo(node);
+    });
+    broker.localBus.on(GIVEN_UP, (ctx: Context, err: Error) => {
+      if (ctx.nodeID) this.#links.get(ctx.nodeID)?.stream.giveUp(ctx, err);
     });
   }
 

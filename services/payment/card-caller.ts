@@ -185,12 +185,13 @@ export class CardCaller {
     const running = new Set<Promise<Authorization>>();
     for (let calls = 1; ; calls++) {
       const call = this.#gateway.authorize({ key: txId, amount, currency, token });
-      running.add(call);
-      call.catch(() => running.delete(call)); // a failure has been heard once, below, and must not be heard again
+      const first = running.size === 0 ? call : Promise.race([...running, call]);
       try {
-        return await within(this.#clock, TIMEOUT_MS, Promise.race(running));
+        return await within(this.#clock, TIMEOUT_MS, first);
       } catch (err) {
         if (isError(err, "payment_unavailable") || calls === CALLS_MAX) throw err;
+        running.add(call);
+        call.catch(() => running.delete(call)); // a failure has been heard once and must not be heard again
         const known = await within(this.#clock, TIMEOUT_MS, this.#gateway.lookup(txId)).catch(
           () => undefined,
         );

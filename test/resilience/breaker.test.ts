@@ -51,6 +51,24 @@ describe("an action that never answers", () => {
   });
 });
 
+describe("a node whose own breaker leaves its own action out", () => {
+  test.each(KINDS)("carries out what another node sends it: that one's breakers decide: %s", async (kind) => {
+    const hits = { count: 0 };
+    const failing = () => {
+      throw errorOf({ code: 500 });
+    };
+    const answer: { now: () => unknown } = { now: failing };
+    nodes = new Nodes(kind);
+    const caller = await nodes.open("caller", [], ONCE);
+    const callee = await nodes.open("callee", [thing(answer, hits)], ONCE);
+    await outcomesOf(6, () => callee.call("thing.ask"));
+    expect(await outcomesOf(1, () => callee.call("thing.ask"))).toEqual({ [OPEN]: 1 });
+    answer.now = () => "fine";
+    const outcomes = await outcomesOf(1, () => caller.call("thing.ask"));
+    expect(outcomes).toEqual(kind === "framework" ? { [OPEN]: 1 } : { ok: 1 });
+  });
+});
+
 describe("what counts as a failure", () => {
   test.each([
     // A bug opens it, and a string of PostgreSQL's that happens to be a number above 500 does not.

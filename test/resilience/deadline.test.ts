@@ -17,6 +17,29 @@ test("a call without a time limit has none with the framework, and ten seconds h
   expect(new ServiceBroker({ ...shopOptions, logger: false }).options.requestTimeout).toBe(10_000);
 });
 
+describe("a call whose answer is lost on the way", () => {
+  const tracked = (broker: ServiceBroker) =>
+    (broker as unknown as { _trackedContexts: unknown[] })._trackedContexts.length;
+
+  test.each(KINDS)("is over once it is given up: no stop waits for it: %s", async (kind) => {
+    nodes = new Nodes(kind);
+    const caller = await nodes.open("caller", [], {
+      retryPolicy: { enabled: false } as never,
+      tracking: { enabled: true, shutdownTimeout: 50 },
+    });
+    const callee = await nodes.open("callee", [{ name: "thing", actions: { ask: () => "fine" } }]);
+    Object.assign(callee.transit as object, { sendResponse: () => Promise.resolve() });
+    const call = caller.call("thing.ask", {}, { timeout: 20 });
+    expect(tracked(caller)).toBe(1);
+    await expect(call).rejects.toMatchObject({ type: "REQUEST_TIMEOUT" });
+    await nodes.settle();
+    expect(tracked(caller)).toBe(kind === "framework" ? 1 : 0);
+    expect(
+      (caller.transit as unknown as { pendingRequests: Map<string, unknown> }).pendingRequests.size,
+    ).toBe(0);
+  });
+});
+
 describe("work that waits behind a bulkhead", () => {
   test.each(KINDS)("is not begun once its caller is gone: %s", async (kind) => {
     nodes = new Nodes(kind);

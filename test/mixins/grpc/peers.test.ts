@@ -329,6 +329,31 @@ describe("a call to another node", () => {
     expect(new Set(types)).toEqual(new Set(["REQUEST_TIMEOUT"]));
   });
 
+  it("is over for the stream, too, once it is given up: nothing is owed, and no stop waits for it", async () => {
+    await streamTo("host");
+    proxy.freeze("up", "down");
+    const before = carried();
+    const lost = call("once", {}, { timeout: 100 });
+    expect(carried()).toBe(before + 1);
+    expect([...(caller.grpc.peers?.owing() ?? [])]).toEqual(["host"]);
+    await expect(lost).rejects.toMatchObject({ type: "REQUEST_TIMEOUT" });
+    expect([...(caller.grpc.peers?.owing() ?? [])]).toEqual([]);
+    const { _trackedContexts } = caller.broker as unknown as { _trackedContexts: unknown[] };
+    await until("the tracker lets go", () => _trackedContexts.length === 0);
+    proxy.thaw();
+  });
+
+  it("is taken up by a node whose own breaker leaves its own action out", async () => {
+    await streamTo("host");
+    const endpoints = host.broker.registry.getActionEndpoints("remote.nothing") as unknown as {
+      localEndpoints: { state: boolean }[];
+    };
+    for (const endpoint of endpoints.localEndpoints) endpoint.state = false;
+    const before = carried();
+    await expect(call("nothing")).resolves.toBeUndefined();
+    expect(carried()).toBe(before + 1);
+  });
+
   it("that does not fit a frame goes over NATS, which carries it in parts", async () => {
     await streamTo("host");
     await expect(call("bytes", { text: "x".repeat(900_000) })).resolves.toBe(900_000);
