@@ -5,14 +5,14 @@
  * one do the work that several could. An event that Kafka refuses for what it is is kept for an operator.
  */
 import type { ServiceBroker } from "moleculer";
-import type { ShopEvent } from "../../lib/event.ts";
+import { kindOf, type ShopEvent } from "../../lib/event.ts";
 import type { Database } from "../database.mixin.ts";
 import { tracesOf } from "../traces.ts";
-import { type Kafka, LogReplaced, MessageRefused, type OutgoingMessage } from "./kafka.ts";
+import { type Kafka, MessageRefused, type OutgoingMessage } from "./kafka.ts";
 import type { Outage } from "./outage.ts";
 import { eventsAfter, type PositionedEvent } from "./outbox.rows.ts";
 import {
-  beginCursor,
+  keepCursor,
   keepRefused,
   moveCursor,
   type Refused,
@@ -20,8 +20,10 @@ import {
   refusedToReplay,
   releaseLease,
   removeRefused,
+  rewindCursor,
   takeLease,
 } from "./relay.rows.ts";
+import { LogReplaced } from "./sent.offsets.ts";
 import { deadLetterTopicName, type Topic, topicName } from "./topics.ts";
 
 /** How long the others wait where this relay dies; longer than Kafka may take to answer. */
@@ -98,6 +100,15 @@ export class KafkaRelay {
     return events.length === REPLAYED_MAX;
   }
 
+  /**
+   * Has Kafka looked at before more is sent: it may have come back without what it had while there was nothing to send.
+   * Until then nothing is deleted that it has not got.
+   */
+  async look(): Promise<void> {
+    this.#isReady = false;
+    await keepCursor(this.#options.db);
+  }
+
   async stop(): Promise<void> {
     const { kafka, db, nodeId } = this.#options;
     await kafka.close();
@@ -109,18 +120,15 @@ export class KafkaRelay {
   async #begin(): Promise<boolean> {
     if (this.#isReady) return true;
     const { db, kafka, logger, namespace, topic } = this.#options;
+    await keepCursor(db);
     const cursor = await readCursor(db);
     const found = await this.#patiently(async () => {
       await kafka.declare([this.#name, deadLetterTopicName(namespace, topic)]);
       return { isEmpty: await kafka.isEmpty(this.#name) };
     });
-    if (!found) return false;
-    if (cursor === undefined || found.isEmpty || this.#isReplaced) {
-      await beginCursor(db, cursor);
-      const begun = await readCursor(db);
-      if (cursor !== undefined && begun !== cursor)
-        logger.warn(`Kafka has lost what ${this.#name} held: all that the outbox still has is sent again`);
-    }
+    if (!found || cursor === undefined) return false;
+    if ((found.isEmpty || this.#isReplaced) && (await rewindCursor(db, cursor)))
+      logger.warn(`Kafka has lost what ${this.#name} held: what the outbox still has is sent again`);
     this.#isReplaced = false;
     this.#isReady = true;
     return true;
@@ -147,7 +155,10 @@ export class KafkaRelay {
     } catch (err) {
       if (!(err instanceof MessageRefused)) throw err;
       const [event] = events;
-      if (event && events.length === 1) return [{ topic: this.#options.topic, event, error: err.message }];
+      if (event && events.length === 1) {
+        const error = `${kindOf(event)} ${event.id}: ${err.message}`;
+        return [{ topic: this.#options.topic, event, error }];
+      }
       const middle = Math.ceil(events.length / 2);
       const first = await this.#publishOrRefuse(events.slice(0, middle));
       return [...first, ...(await this.#publishOrRefuse(events.slice(middle)))];

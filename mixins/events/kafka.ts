@@ -13,8 +13,8 @@ import {
   logLevel,
   Partitioners,
   type Producer,
-  type RecordMetadata,
 } from "kafkajs";
+import { SentOffsets } from "./sent.offsets.ts";
 import { topicSettings } from "./topics.ts";
 
 /** A broker that is there answers within a fraction of this. */
@@ -89,9 +89,6 @@ export class NoLongerOurs extends Error {}
 /** Kafka will never take a message, for what it is: too large, or not as its topic wants it. */
 export class MessageRefused extends Error {}
 
-/** What was sent to a topic before is not there any more: it was deleted, or Kafka came back without it. */
-export class LogReplaced extends Error {}
-
 /** About messages, which others may be well without; every other error is about Kafka, or the way to it. */
 const REFUSALS: ReadonlySet<unknown> = new Set([
   "MESSAGE_TOO_LARGE",
@@ -105,8 +102,7 @@ export class Kafka {
   #producer: Promise<Producer> | undefined;
   #admin: Promise<Admin> | undefined;
   readonly #declared = new Set<string>();
-  /** By topic and partition, the last offset that a message was given. */
-  readonly #offsets = new Map<string, number>();
+  readonly #sent = new SentOffsets();
   readonly #closed = Promise.withResolvers<never>();
 
   constructor(options: KafkaOptions) {
@@ -153,11 +149,12 @@ export class Kafka {
       });
   }
 
-  /** Whether a topic has never had a message. */
-  isEmpty(topic: string): Promise<boolean> {
-    return this.#administer(async (admin) =>
-      (await admin.fetchTopicOffsets(topic)).every(({ high }) => Number(high) === 0),
-    );
+  /** Whether a topic has never had a message. Throws where there is none, and then it is not thought to be declared. */
+  async isEmpty(topic: string): Promise<boolean> {
+    const partitions = await this.#administer((admin) => admin.fetchTopicOffsets(topic));
+    const isEmpty = partitions.every(({ high }) => Number(high) === 0);
+    if (isEmpty) this.#sent.forget(topic);
+    return isEmpty;
   }
 
   /** Resolves when all replicas have them; those of one key stay in order. */
@@ -168,27 +165,13 @@ export class Kafka {
     try {
       const producer = await this.#untilClosed(current);
       for (const part of partsOf(messages))
-        this.#follow(topic, await this.#untilClosed(producer.send({ topic, acks: -1, messages: part })));
+        this.#sent.follow(topic, await this.#untilClosed(producer.send({ topic, acks: -1, messages: part })));
     } catch (err) {
       if (this.#producer === current) this.#producer = undefined;
       void current.then((producer) => inTime(producer.disconnect())).catch(() => undefined);
       if (isRefusal(err)) throw new MessageRefused(await this.#refusal(topic, messages, err));
       this.#declared.clear();
       throw err;
-    }
-  }
-
-  /** Offsets grow for as long as a log lives. */
-  #follow(topic: string, sent: readonly RecordMetadata[]): void {
-    for (const { partition, baseOffset } of sent) {
-      const place = `${topic} ${partition}`;
-      const offset = Number(baseOffset);
-      const before = this.#offsets.get(place) ?? -1;
-      this.#offsets.set(place, offset);
-      if (offset <= before)
-        throw new LogReplaced(
-          `${topic} has been emptied: partition ${partition} is at ${offset}, and was at ${before}`,
-        );
     }
   }
 
@@ -310,6 +293,7 @@ export class Kafka {
       return await this.#untilClosed(current.then(work));
     } catch (err) {
       if (this.#admin === current) this.#admin = undefined;
+      this.#declared.clear();
       void current.then((connected) => inTime(connected.disconnect())).catch(() => undefined);
       throw err;
     }

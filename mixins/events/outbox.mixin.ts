@@ -23,7 +23,7 @@ import {
   pruneOutbox,
   publishNext,
 } from "./outbox.rows.ts";
-import { countRefused, KAFKA, touchCursor } from "./relay.rows.ts";
+import { countRefused, KAFKA } from "./relay.rows.ts";
 import { topicOf } from "./topics.ts";
 
 /** Paced, so that mail never competes with checkouts for the disk: at most 250 events every quarter second. */
@@ -171,7 +171,7 @@ export const outboxMixin: Partial<ServiceSchema> = {
     },
 
     async prune(): Promise<boolean> {
-      if (this.kafkaRelay) await touchCursor(this.db);
+      await this.kafkaRelay?.look();
       const days = config.eventRetentionDays;
       const { more, ignored } = await (this.db as Database).transaction((tx) => pruneOutbox(tx, days));
       for (const consumer of ignored.filter((name) => !this.ignored.has(name)))

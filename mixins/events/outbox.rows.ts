@@ -35,7 +35,7 @@ const POSITIONS_LOCK = 4712;
 /** Publishes the lowest numbers that have no position. One that a rival is publishing keeps what the rival gave it. */
 export async function publishNext(db: Queryable, limit: number): Promise<void> {
   await db.query({
-    name: "outbox-publish",
+    name: "outbox-published",
     // Positions are drawn when the lock is had, which goes when the rows can be seen; and in the order of the numbers,
     // in which those of one key were committed, wherever the rows lie and however they are joined. The bounds keep that
     // to these rows, whatever the planner thinks of how many wait.
@@ -53,7 +53,7 @@ export async function publishNext(db: Queryable, limit: number): Promise<void> {
 
 /** Beyond it a page is cut: an event of a large order has a tenth of this, and a message of several MB delays others. */
 const PAGE_BYTES_MAX = 2_000_000;
-/** What a small event is reckoned with; to tell exactly takes as long as to read it. */
+/** What a small event is reckoned with; to tell exactly takes as long as to read it. A compressed one is none. */
 const SMALL_BYTES = 1_500;
 
 /**
@@ -63,7 +63,7 @@ const SMALL_BYTES = 1_500;
 export async function eventsAfter(db: Queryable, after: number, limit: number): Promise<PositionedEvent[]> {
   const next = (position: string): string =>
     `select id, type, version, key, payload, created_at, trace, position,
-       case when pg_column_size(payload) < ${SMALL_BYTES} then ${SMALL_BYTES} else octet_length(payload::text) end as bytes
+       case when pg_column_size(payload) < ${SMALL_BYTES} and pg_column_compression(payload) is null then ${SMALL_BYTES} else octet_length(payload::text) end as bytes
      from outbox where position > ${position} order by position limit 1`;
   const { rows } = await db.query<EventRow>({
     name: "outbox-after",
@@ -102,7 +102,7 @@ export const outboxLag = (db: Queryable): Promise<Lag> =>
 export const outboxLagOf = (db: Queryable, consumer: string): Promise<Lag> =>
   lagOf(db, {
     name: "outbox-lag-of",
-    text: `(${UNPUBLISHED}) union all (${above("(select position from outbox_readers where consumer = $2)")}) limit $1`,
+    text: `(${UNPUBLISHED}) union all (${above("coalesce((select position from outbox_readers where consumer = $2), 0)")}) limit $1`,
     values: [COUNTED_MAX, consumer],
   });
 

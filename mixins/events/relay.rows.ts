@@ -3,7 +3,6 @@
  * Kafka refused. The cursor is a row among those of the outbox's readers, for Kafka is one of them. It moves only from
  * where the mover found it, over what the mover has seen acknowledged.
  */
-import { kindOf } from "../../lib/event.ts";
 import type { Database, Queryable } from "../database.mixin.ts";
 import type { PositionedEvent } from "./outbox.rows.ts";
 import type { Topic } from "./topics.ts";
@@ -31,7 +30,7 @@ export async function releaseLease(db: Queryable, holder: string): Promise<void>
   });
 }
 
-/** Undefined where Kafka has not been told of anything, or an operator wants it to be told anew. */
+/** Undefined where an operator has forgotten it, and nobody has begun it since. */
 export async function readCursor(db: Queryable): Promise<number | undefined> {
   const { rows } = await db.query<{ position: number }>({
     name: "relay-cursor",
@@ -41,21 +40,34 @@ export async function readCursor(db: Queryable): Promise<number | undefined> {
   return rows[0]?.position;
 }
 
+/** Where the slowest of those is that have read the outbox itself, or before everything: Kafka needs no more than that. */
+const LOWEST = "(select coalesce(min(position), 0) from outbox_readers where consumer <> $1)";
+
 /**
- * Puts the cursor where the slowest of those is that read the outbox itself, or before everything. `from`: where it was
- * found; it stays where somebody has moved it since.
+ * Begins the cursor where there is none, whether or not Kafka can be reached. Where there is one it says that somebody
+ * sends to Kafka: what is not sent is not deleted, however long Kafka is away.
  */
-export async function beginCursor(db: Queryable, from: number | undefined): Promise<void> {
+export async function keepCursor(db: Queryable): Promise<void> {
   await db.query({
-    name: "relay-cursor-begun",
-    text: `insert into outbox_readers (consumer, position)
-           select $1, coalesce(min(position), 0) from outbox_readers where consumer <> $1
-           on conflict (consumer) do update set position = excluded.position where outbox_readers.position = $2`,
-    values: [KAFKA, from ?? null],
+    name: "relay-cursor-kept",
+    text: `insert into outbox_readers (consumer, position) values ($1, ${LOWEST})
+           on conflict (consumer) do update set asked_at = now()`,
+    values: [KAFKA],
   });
 }
 
-/** An event that Kafka will not have, and why. */
+/** Puts the cursor back to where it would begin; never forward, and nowhere if somebody has moved it since `from`. */
+export async function rewindCursor(db: Queryable, from: number): Promise<boolean> {
+  const { rowCount } = await db.query({
+    name: "relay-cursor-rewound",
+    text: `update outbox_readers set position = ${LOWEST}
+           where consumer = $1 and position = $2 and position > ${LOWEST}`,
+    values: [KAFKA, from],
+  });
+  return rowCount === 1;
+}
+
+/** An event that Kafka will not have; the error says which one, and why. */
 export interface Refused {
   topic: Topic;
   event: PositionedEvent;
@@ -82,15 +94,6 @@ export async function moveCursor(
     });
 }
 
-/** Kafka is away, and its relay is there: nothing that it has not sent is deleted. */
-export async function touchCursor(db: Queryable): Promise<void> {
-  await db.query({
-    name: "relay-cursor-touched",
-    text: "update outbox_readers set asked_at = now() where consumer = $1",
-    values: [KAFKA],
-  });
-}
-
 /** One that is refused again waits for an operator again. */
 export async function keepRefused(tx: Queryable, { topic, event, error }: Refused): Promise<void> {
   const { position, ...body } = event;
@@ -100,7 +103,7 @@ export async function keepRefused(tx: Queryable, { topic, event, error }: Refuse
            values ($1, $2, 0, $3, $4, $5, 1)
            on conflict (id) do update set error = excluded.error, attempts = refused_events.attempts + 1,
              failed_at = now(), replay_at = null`,
-    values: [event.id, topic, position, JSON.stringify(body), `${kindOf(event)} ${event.id}: ${error}`],
+    values: [event.id, topic, position, JSON.stringify(body), error],
   });
 }
 

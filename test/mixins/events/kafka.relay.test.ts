@@ -6,8 +6,8 @@ import { type Database, openDatabase } from "../../../mixins/database.mixin.ts";
 import { KafkaRelay } from "../../../mixins/events/kafka.relay.ts";
 import { Kafka } from "../../../mixins/events/kafka.ts";
 import { Outage } from "../../../mixins/events/outage.ts";
-import { publishNext } from "../../../mixins/events/outbox.rows.ts";
-import { readCursor } from "../../../mixins/events/relay.rows.ts";
+import { noteReader, outboxLagOf, pruneOutbox, publishNext } from "../../../mixins/events/outbox.rows.ts";
+import { KAFKA, keepCursor, readCursor } from "../../../mixins/events/relay.rows.ts";
 import { cloneDatabases, type TestDatabases } from "../../harness/databases.ts";
 import { sharedKafka } from "../../harness/kafka.ts";
 import { createClient, messagesOf, withAdmin } from "../../support/kafka.ts";
@@ -155,6 +155,47 @@ describe("a relay to Kafka", () => {
     expect(await sent(4)).toEqual(upTo(4));
   }, 60_000);
 
+  test("finds a topic that is gone while there is nothing to send, and sends again what was in it", async () => {
+    const relay = open();
+    await tell(upTo(3));
+    await drain(relay);
+    await withAdmin(client, (admin) => admin.deleteTopics({ topics: [topic] }));
+    await relay.look();
+    await until("it is there again", async () => {
+      await relay.send();
+      return (await withAdmin(client, (admin) => admin.listTopics())).includes(topic);
+    });
+    await drain(relay);
+    expect(await sent(3)).toEqual(upTo(3));
+    expect(logged.join()).toContain(`Kafka has lost what ${topic} held`);
+  }, 60_000);
+
+  test("has its cursor before Kafka can be reached: what is not sent is behind, and is not deleted", async () => {
+    const kafka = openKafka();
+    kafka.declare = () => Promise.reject(new Error("it is away"));
+    const relay = open(kafka);
+    await tell(upTo(3));
+    await db.query({ text: "update outbox set created_at = now() - interval '8 days'" });
+    await relay.send();
+    const silent = () => db.query({ text: "update outbox_readers set asked_at = now() - interval '8 days'" });
+    await silent();
+    await relay.look();
+    expect(await db.transaction((tx) => pruneOutbox(tx, 7))).toEqual({ more: false, ignored: [] });
+    expect((await outboxLagOf(db, KAFKA)).events).toBe(3);
+    // That ends once its relays are gone for good.
+    await silent();
+    expect(await db.transaction((tx) => pruneOutbox(tx, 7))).toEqual({ more: false, ignored: [KAFKA] });
+    expect((await outboxLagOf(db, KAFKA)).events).toBe(0);
+  });
+
+  test("never puts the cursor forward because Kafka is empty", async () => {
+    await tell(upTo(3));
+    await keepCursor(db);
+    await noteReader(db, "notification", 1_000_000);
+    await drain(open());
+    expect(await sent(3)).toEqual(upTo(3));
+  }, 60_000);
+
   test("sends again, too, when somebody else has declared it meanwhile", async () => {
     const relay = open();
     await tell(upTo(3));
@@ -184,6 +225,7 @@ describe("a relay to Kafka", () => {
       const kafka = openKafka();
       const publish = kafka.publish.bind(kafka);
       const [reached, paused] = [gate(), gate()];
+      let isReached = false;
       kafka.publish = async (...args) => {
         if (when === "when it has sent") await publish(...args);
         reached.open();
@@ -193,8 +235,18 @@ describe("a relay to Kafka", () => {
       const [late, other] = [open(kafka), open()];
       expect([await late.holdsLease(), await other.holdsLease()]).toEqual([true, false]);
       await tell(upTo(5));
-      const sending = late.send();
-      await reached.promise;
+      let sending: Promise<void> = late.send();
+      // A topic that was made just now may not be found yet.
+      reached.promise.then(() => (isReached = true));
+      await until(
+        "it has begun",
+        async () => {
+          if (!isReached) await Promise.race([sending, reached.promise]);
+          if (!isReached) sending = late.send();
+          return isReached;
+        },
+        20_000,
+      );
       await db.query({ text: "update relay set held_until = '-infinity'" });
       expect(await other.holdsLease()).toBe(true);
       await tell([6, 7]);

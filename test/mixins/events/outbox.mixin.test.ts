@@ -5,7 +5,13 @@ import pg from "pg";
 import { newId } from "../../../lib/ids.ts";
 import { type Database, openDatabase, type Queryable } from "../../../mixins/database.mixin.ts";
 import { type EventsAnswer, outboxMixin } from "../../../mixins/events/outbox.mixin.ts";
-import { eventsAfter, noteReader, pruneOutbox, publishNext } from "../../../mixins/events/outbox.rows.ts";
+import {
+  eventsAfter,
+  noteReader,
+  outboxLag,
+  pruneOutbox,
+  publishNext,
+} from "../../../mixins/events/outbox.rows.ts";
 import { cloneDatabases, type TestDatabases } from "../../harness/databases.ts";
 import { until } from "../../support/until.ts";
 
@@ -53,7 +59,9 @@ const keysAfter = async (after: number): Promise<string[]> => (await read(after)
 const arrival = (key: string) =>
   until(`the event ${key} is published`, async () => (await read(0)).find((event) => event.key === key));
 /** The highest position so far: a reader's offset. */
-const head = async (): Promise<number> => (await read(0)).at(-1)?.position ?? 0;
+const head = async () =>
+  (await db.query<{ last: number }>({ text: "select coalesce(max(position), 0) as last from outbox" }))
+    .rows[0]?.last as number;
 
 /** Of this database: other test files have others. */
 const locks = async (which: string): Promise<number> =>
@@ -159,6 +167,17 @@ test("a page is cut where its events are large, and is never empty", async () =>
   };
   expect(await eventsAfter(counting, offset, 500)).toHaveLength(1);
   expect(rows).toBe(1);
+});
+
+test("a page is cut where its events are large only when they are read: on disk they are compressed", async () => {
+  const offset = await head();
+  await db.query({
+    text: `insert into outbox (type, version, key, payload)
+           select 'told', 1, gen_random_uuid(), jsonb_build_object('text', repeat('x', 50000)) from generate_series(1, 100)`,
+  });
+  const page = () => eventsAfter(db, offset, 500);
+  await until("they are published", async () => (await outboxLag(db)).events === 0);
+  expect(await page()).toHaveLength(39);
 });
 
 test("old events are deleted, but none that a reader has not taken, and none that is not published", async () => {
