@@ -28,7 +28,7 @@ import { deadLetterTopicName, type Topic, topicName } from "./topics.ts";
 
 /** How long the others wait where this relay dies; longer than Kafka may take to answer. */
 const LEASE_SECONDS = 10;
-/** Four times what is published in the same time, so that a Kafka that was away catches up. */
+/** Several times what is published at once, so that a Kafka that was away catches up. */
 const BATCH_MAX = 1_000;
 const REPLAYED_MAX = 20;
 
@@ -68,22 +68,24 @@ export class KafkaRelay {
     return isOurs;
   }
 
-  /** Sends a batch, where this is the relay that holds the lease. */
-  async send(): Promise<void> {
+  /** Sends a batch, where this is the relay that holds the lease. Answers true where there may be more. */
+  async send(): Promise<boolean> {
     const { db, outage } = this.#options;
-    if (outage.isPausing || !(await this.#begin())) return;
+    if (outage.isPausing || !(await this.#begin())) return false;
     const cursor = await readCursor(db);
     if (cursor === undefined) {
       this.#isReady = false;
-      return;
+      return false;
     }
     const events = await eventsAfter(db, cursor, BATCH_MAX);
     const last = events.at(-1);
-    if (!last) return;
+    if (!last) return false;
     const refused = await this.#patiently(() => this.#publishOrRefuse(events));
-    if (!refused) return;
+    if (!refused) return false;
     await moveCursor(db, cursor, last.position, refused);
     for (const { error } of refused) this.#options.logger.error("an event is kept, the others go on:", error);
+    // A page of large events has fewer, and counts as the last; the others wait a quarter second.
+    return events.length === BATCH_MAX;
   }
 
   /** Sends again what was refused and an operator wants sent. Answers true where there may be more. */

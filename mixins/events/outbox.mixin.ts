@@ -26,8 +26,9 @@ import {
 import { countRefused, KAFKA } from "./relay.rows.ts";
 import { topicOf } from "./topics.ts";
 
-/** Paced, so that mail never competes with checkouts for the disk: at most 250 events every quarter second. */
+/** How long an event waits at most before it is published; many share the statement, and its way to the disk. */
 const INTERVAL_MS = 250;
+/** Some 10 ms of PostgreSQL's; in larger batches each event takes several times as long. After a full one comes the next. */
 const BATCH_MAX = 250;
 /** An operator waits for it. */
 const REPLAY_MS = 1_000;
@@ -153,9 +154,9 @@ export const outboxMixin: Partial<ServiceSchema> = {
     async relay(): Promise<boolean> {
       const relay: KafkaRelay | undefined = this.kafkaRelay;
       if (relay && !(await relay.holdsLease())) return false;
-      await publishNext(this.db, BATCH_MAX);
-      await relay?.send();
-      return false;
+      const published = await publishNext(this.db, BATCH_MAX);
+      const isMoreToSend = (await relay?.send()) ?? false;
+      return published === BATCH_MAX || isMoreToSend;
     },
 
     lag(): Promise<Lag> {

@@ -32,9 +32,12 @@ const eventOf = ({ created_at, trace, position, ...row }: EventRow): PositionedE
 /** Any number, the same for all replicas; 4711 is the migrations'. */
 const POSITIONS_LOCK = 4712;
 
-/** Publishes the lowest numbers that have no position. One that a rival is publishing keeps what the rival gave it. */
-export async function publishNext(db: Queryable, limit: number): Promise<void> {
-  await db.query({
+/**
+ * Publishes the lowest numbers that have no position. One that a rival is publishing keeps what the rival gave it.
+ * Answers how many these were.
+ */
+export async function publishNext(db: Queryable, limit: number): Promise<number> {
+  const { rowCount } = await db.query({
     name: "outbox-published",
     // Positions are drawn when the lock is had, which goes when the rows can be seen; and in the order of the numbers,
     // in which those of one key were committed, wherever the rows lie and however they are joined. The bounds keep that
@@ -49,6 +52,7 @@ export async function publishNext(db: Queryable, limit: number): Promise<void> {
              and outbox.sequence between (select min(sequence) from lowest) and (select max(sequence) from lowest)`,
     values: [limit],
   });
+  return rowCount ?? 0;
 }
 
 /** Beyond it a page is cut: an event of a large order has a tenth of this, and a message of several MB delays others. */

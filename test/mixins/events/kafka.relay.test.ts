@@ -170,6 +170,20 @@ describe("a relay to Kafka", () => {
     expect(logged.join()).toContain(`Kafka has lost what ${topic} held`);
   }, 60_000);
 
+  test("says that there may be more after a full batch, so that it goes on without a pause", async () => {
+    const relay = open();
+    await tell([0]);
+    await drain(relay);
+    await db.query({
+      text: `insert into outbox (type, version, key, payload)
+             select 'told', 1, gen_random_uuid(), jsonb_build_object('n', n) from generate_series(1, 1001) as n`,
+    });
+    await publishNext(db, 10_000);
+    expect(await relay.send()).toBe(true);
+    expect(await relay.send()).toBe(false);
+    expect(await sent(1_002)).toEqual([0, ...upTo(1_001)]);
+  }, 60_000);
+
   test("has its cursor before Kafka can be reached: what is not sent is behind, and is not deleted", async () => {
     const kafka = openKafka();
     kafka.declare = () => Promise.reject(new Error("it is away"));
@@ -177,6 +191,7 @@ describe("a relay to Kafka", () => {
     await tell(upTo(3));
     await db.query({ text: "update outbox set created_at = now() - interval '8 days'" });
     await relay.send();
+    expect(await readCursor(db)).toBe(0);
     const silent = () => db.query({ text: "update outbox_readers set asked_at = now() - interval '8 days'" });
     await silent();
     await relay.look();
@@ -235,7 +250,7 @@ describe("a relay to Kafka", () => {
       const [late, other] = [open(kafka), open()];
       expect([await late.holdsLease(), await other.holdsLease()]).toEqual([true, false]);
       await tell(upTo(5));
-      let sending: Promise<void> = late.send();
+      let sending = late.send();
       // A topic that was made just now may not be found yet.
       reached.promise.then(() => (isReached = true));
       await until(

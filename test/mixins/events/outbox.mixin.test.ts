@@ -141,6 +141,19 @@ test("positions follow the numbers, wherever the rows lie", async () => {
   expect(await numbers()).toEqual((await numbers()).sort((one, other) => one - other));
 });
 
+test("a backlog is published without pauses: after a full batch comes the next", async () => {
+  const relay = () => (broker.getLocalService("order") as unknown as { relay(): Promise<boolean> }).relay();
+  await db.query({
+    text: `insert into outbox (type, version, key, payload)
+           select 'backlog', 1, gen_random_uuid(), '{}' from generate_series(1, 5000)`,
+  });
+  // The loop takes part.
+  expect(await relay()).toBe(true);
+  await until("all is published", async () => (await outboxLag(db)).events === 0);
+  expect(await relay()).toBe(false);
+  await db.query({ text: "delete from outbox where type = 'backlog'" });
+});
+
 test("a page is cut where its events are large, and is never empty", async () => {
   const offset = await head();
   const text = "x".repeat(1_500_000);
