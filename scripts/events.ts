@@ -14,7 +14,7 @@ const USAGE = `usage: npm run events -- COMMAND [--json]
   show ID            one of them: the event, the error, its stack
   replay ID... | --all   has the service that could not take or send them try again
   readers            who reads which service's events, up to where, and when it last asked
-  forget SERVICE READER  keeps SERVICE's events for READER no more; READER kafka: sends Kafka all that is kept again
+  forget SERVICE READER  keeps SERVICE's events for READER no more; READER kafka: sends what is kept again
 DATA_DIR or DATABASE_URL say which shop, as for npm start.`;
 
 /** A replay that fails takes five tries, 7.5 s; one that nobody takes up by then has no consumer running. */
