@@ -55,6 +55,21 @@ export function isFault(err: unknown): boolean {
   return typeof code === "number" && code >= 500 && !NOT_A_FAULT.has(type ?? "");
 }
 
+/**
+ * True for what a third node made of a call that `callee` was sent: it says nothing about the callee. A time-out bears
+ * the name of who tells of it, and in its data that of who was waited for.
+ */
+function isOfThird(err: unknown, callee: string | null, self: string): boolean {
+  const { nodeID, type, data } = (err ?? {}) as {
+    nodeID?: string;
+    type?: string;
+    data?: { nodeID?: string } | null;
+  };
+  if (nodeID !== undefined && nodeID !== callee) return true;
+  const awaited = type === "REQUEST_TIMEOUT" ? data?.nodeID : undefined;
+  return awaited !== undefined && awaited !== callee && awaited !== self;
+}
+
 /** Where the framework's transit looks a request's action up; it refuses where the endpoint is left out. */
 interface RequestsFromOthers {
   _getLocalActionEndpoint(name: string, ctx?: Context): Endpoint;
@@ -208,9 +223,8 @@ export function breakerMiddleware(broker: ServiceBroker): Middleware {
             return result;
           },
           (err) => {
-            const { nodeID, type } = (err ?? {}) as { nodeID?: string; type?: string };
-            // What a third node made of it says nothing about this one.
-            const isOwn = nodeID === undefined || nodeID === ctx.nodeID;
+            const { type } = (err ?? {}) as { type?: string };
+            const isOwn = !isOfThird(err, ctx.nodeID, broker.nodeID);
             const isObject = typeof err === "object" && err !== null;
             const isNew = !isObject || counted.get(err) !== ctx.requestID;
             if (options.check(err) && isOwn && isNew) {

@@ -4,9 +4,11 @@
  * ports are written once. Over HTTP a call has one time limit for all its tries, repeats what is idempotent or has not
  * begun, and stops asking for a moment when nobody answers.
  */
+import type { ServiceBroker } from "moleculer";
 import { config, type ReachableByUrl } from "../config/index.ts";
 import { codeOf, type Fault, ShopError } from "../lib/errors.ts";
 import { HttpCarrier } from "./http.carrier.ts";
+import { expectServed } from "./registry.ts";
 
 /** One call of a port: an action, and where its service serves it over HTTP. */
 export interface Route {
@@ -20,6 +22,7 @@ export interface Route {
 export interface Caller {
   call<Result, Params>(action: string, params: Params): Promise<Result>;
   requestID?: string | null | undefined;
+  registry?: ServiceBroker["registry"];
 }
 
 export interface Carrier {
@@ -34,6 +37,8 @@ export function carrierTo(service: ReachableByUrl): Carrier {
 
 export const overBroker: Carrier = {
   async call<Result>(caller: Caller, route: Route, params: Record<string, unknown>): Promise<Result> {
+    // Where a broker calls by itself and not for a request, it will again.
+    if (caller.registry) expectServed({ registry: caller.registry }, route.action);
     try {
       return await caller.call<Result, object>(route.action, params);
     } catch (err) {

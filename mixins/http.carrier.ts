@@ -1,6 +1,6 @@
 /**
- * Calls another service's actions over HTTP, by its gateway: one time limit over all tries, repeats with back-off, a
- * breaker, and the problem document turned back into the error it was made of. It keeps connections open until it is
+ * Calls another service's actions over HTTP, by its gateway: one time limit over all tries, repeats with back-off within
+ * a budget and only where nobody above repeats, a breaker, and the problem document turned back into the error it was made of. It keeps connections open until it is
  * closed. Never a redirect, never a proxy: the address is the configuration's.
  */
 import http from "node:http";
@@ -10,6 +10,7 @@ import type { Context } from "moleculer";
 import { ERRORS, type ErrorCode, type ErrorExtra, isError, ShopError } from "../lib/errors.ts";
 import type { Caller, Carrier, Route } from "./carrier.ts";
 import { remainingMs } from "./deadline.middleware.ts";
+import { REPEATED_ABOVE, RepeatBudget } from "./retry.middleware.ts";
 
 /** Below the 10 s of the caller's own caller; a password costs a tenth of a second. */
 const TOTAL_MS = 5_000;
@@ -43,6 +44,7 @@ export class HttpCarrier implements Carrier {
   readonly #secret: string;
   readonly #agent: http.Agent;
   readonly #options: Required<HttpCarrierOptions>;
+  readonly #budget = new RepeatBudget();
   #failuresInARow = 0;
   #openUntil = 0;
 
@@ -62,13 +64,16 @@ export class HttpCarrier implements Carrier {
     const patienceMs =
       "startHrTime" in caller ? remainingMs(caller as unknown as Context) : Number.POSITIVE_INFINITY;
     const deadline = performance.now() + Math.min(this.#options.totalMs, patienceMs);
+    const { headers } = caller as Partial<Context>;
+    const mayRepeat = route.idempotent && headers?.[REPEATED_ABOVE] === undefined;
+    if (mayRepeat) this.#budget.deposit();
     for (let tries = 1; ; tries++) {
       try {
         return await this.#try<Result>(caller, route, params, deadline);
       } catch (err) {
-        const mayRepeat = err instanceof NotBegun || (route.idempotent && isPassing(err));
         const pauseMs = Math.random() * BACK_OFF_MS * 2 ** tries;
-        if (!mayRepeat || tries === TRIES_MAX || performance.now() + pauseMs >= deadline)
+        const isOver = tries === TRIES_MAX || performance.now() + pauseMs >= deadline;
+        if (isOver || !(err instanceof NotBegun || (mayRepeat && isPassing(err) && this.#budget.take())))
           throw err instanceof NotBegun ? unreachable(route, err.message) : err;
         await sleep(pauseMs);
       }

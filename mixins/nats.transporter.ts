@@ -21,8 +21,9 @@ const OPTIONS = {
   // Quick enough that an outage ends when the server is back, jittered so that the nodes do not come all at once.
   reconnectTimeWait: 200,
   reconnectJitter: 200,
-  // One flap may not end a node: it tries for ever.
+  // One flap may not end a node: it tries for ever, also a server that refuses it twice while its settings change.
   maxReconnectAttempts: -1,
+  ignoreAuthErrorAbort: true,
   timeout: 5_000,
 };
 
@@ -53,7 +54,7 @@ export class NatsTransporter extends Transporters.NATS {
   readonly #inbox = createInbox();
   readonly #assembly = new Assembly();
   #prober: NodeJS.Timeout | undefined;
-  /** Probes that each node has not answered, since its last echo; of nodes that owe an answer, or have been given up. */
+  /** Probes that each node has not answered, since its last echo; of nodes that owe an answer, or owed one. */
   readonly #missed = new Map<string, number>();
 
   constructor(options: { url: string }) {
@@ -155,8 +156,7 @@ export class NatsTransporter extends Transporters.NATS {
     }
     const owing = new Set([...this.#pending.values()].map(({ nodeID }) => nodeID));
     for (const nodeID of this.broker.owingNodes?.() ?? []) owing.add(nodeID);
-    for (const [nodeID, missed] of this.#missed)
-      if (missed < MISSED_MAX && !owing.has(nodeID)) this.#missed.delete(nodeID);
+    // Who has missed one is looked after until it is heard: those who waited may have given up sooner than this.
     for (const nodeID of new Set([...owing, ...this.#missed.keys()])) {
       if (!nodeID) continue;
       const missed = this.#missed.get(nodeID) ?? 0;

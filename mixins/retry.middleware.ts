@@ -23,10 +23,10 @@ const BUDGET_SHARE = 0.1;
 const BUDGET_RESERVE = 10;
 
 /** Set on calls that some caller above repeats. A header reaches the next hop only, so it is passed on by hand. */
-const REPEATED_ABOVE = "$repeatedAbove";
+export const REPEATED_ABOVE = "$repeatedAbove";
 
 /** A tenth of a token comes in with each call, a repeat takes a whole one. */
-class RepeatBudget {
+export class RepeatBudget {
   #tokens = BUDGET_RESERVE;
 
   deposit(): void {

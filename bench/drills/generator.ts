@@ -8,7 +8,7 @@ import { randomUUID } from "node:crypto";
 import { createServer } from "node:http";
 import type { AddressInfo } from "node:net";
 import { setTimeout as sleep } from "node:timers/promises";
-import { isNotYet, type ShopAnswer, ShopClient, type ShopRequest } from "../../scripts/replay/shop-client.ts";
+import { type ShopAnswer, ShopClient, type ShopRequest } from "../../scripts/replay/shop-client.ts";
 import { type Customer, Customers } from "./customers.ts";
 import { type Answer, type Command, type Kind, type Mix, monotonicMs, type Request } from "./traffic.ts";
 
@@ -59,9 +59,21 @@ function next(mix: Mix): { kind: Kind; request: ShopRequest; wanted?: number } {
 const nameOf = ({ status, body }: ShopAnswer<{ code?: string; status?: unknown }>): string =>
   `${status} ${body.code ?? (typeof body.status === "string" ? body.status : "")}`.trim();
 
-async function ask(client: ShopClient, repeats: boolean, mix: Mix): Promise<Request> {
+/**
+ * Customers repeat what says "not now" (503), their own attempt that is still at work, and an order that is not decided
+ * yet; and nothing else, though other answers, too, might be another one a moment later.
+ */
+const isFinal = ({ status, body }: ShopAnswer<{ code?: string }>): boolean =>
+  status !== 503 && status !== 202 && !(status === 409 && body.code === "request_in_progress");
+
+/** `sentAt`: when it was due. A generator that is late makes requests late; that must not look like a quick answer. */
+async function ask(
+  client: ShopClient,
+  repeats: boolean,
+  mix: Mix,
+  sentAt: number = monotonicMs(),
+): Promise<Request> {
   const { kind, request, wanted } = next(mix);
-  const sentAt = monotonicMs();
   const givesUpAt = sentAt + FINAL_MS_MAX;
   let outcome = "";
   let retryAfter = false;
@@ -72,13 +84,13 @@ async function ask(client: ShopClient, repeats: boolean, mix: Mix): Promise<Requ
         ...request,
         fresh: attempts > 1,
       });
-      const isFinal = !isNotYet(answer) && answer.status !== 202;
-      const isGood = wanted === undefined ? answer.status < 300 && isFinal : answer.status === wanted;
+      const isOver = isFinal(answer);
+      const isGood = wanted === undefined ? answer.status < 300 && isOver : answer.status === wanted;
       outcome = isGood ? "ok" : nameOf(answer);
       retryAfter = answer.headers["retry-after"] !== undefined;
       asked = Number(answer.headers["retry-after"] ?? 0) * 1_000;
       if (answer.status === 201 && kind === "order") orderIds.push(answer.body.id as string);
-      if (isFinal || !repeats)
+      if (isOver || !repeats)
         return { kind, sentAt, tookMs: monotonicMs() - sentAt, outcome, attempts, retryAfter };
     } catch (err) {
       const { code, message } = err as NodeJS.ErrnoException;
@@ -132,8 +144,10 @@ async function openLoop({
   let stubbed = 0;
   const timer = setInterval(() => {
     const seconds = (monotonicMs() - startedAt) / 1_000;
-    for (; sent < seconds * perSecond; sent++)
-      track(ask(repeats ? shop : patient, repeats, mix).then((request) => requests.push(judged(request))));
+    for (; sent < seconds * perSecond; sent++) {
+      const request = ask(repeats ? shop : patient, repeats, mix, startedAt + (sent / perSecond) * 1_000);
+      track(request.then((ended) => requests.push(judged(ended))));
+    }
     for (; stub && stubbed < seconds * stubPerSecond; stubbed++) track(ask(stub.client, false, mix));
   }, TICK_MS);
   await new Promise<void>((resolve) => {

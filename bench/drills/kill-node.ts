@@ -82,6 +82,8 @@ export const killNode: Drill = {
       );
     const succeededShare = 1 - failures.length / sent.requests.length;
     const lateCount = late.reduce((sum, blow) => sum + blow.late, 0);
+    // Of those that nobody killed.
+    const crashes = shop.cluster.crashes - blows.filter(({ kind }) => kind === "kill").length;
     const auditOk = report.ok && report.inDoubt === 0 && report.doubled === 0;
     return {
       peakPerSecond,
@@ -98,8 +100,9 @@ export const killNode: Drill = {
       inDoubt: report.inDoubt,
       doubled: report.doubled,
       generatorCpu: sent.generatorCpu,
+      crashes,
       auditOk,
-      ok: succeededShare >= SUCCEEDED_SHARE_MIN && lateCount === 0 && auditOk,
+      ok: succeededShare >= SUCCEEDED_SHARE_MIN && lateCount === 0 && crashes === 0 && auditOk,
     };
   },
 };

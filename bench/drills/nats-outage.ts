@@ -59,8 +59,8 @@ export const natsOutage: Drill = {
       inDoubt: report.inDoubt,
       generatorCpu: sent.generatorCpu,
       auditOk,
-      ok: auditOk && healedMs < HEALED_MS_MAX && workersLost.length === 0,
       failedBefore,
+      ok: auditOk && failedBefore === 0 && healedMs < HEALED_MS_MAX && workersLost.length === 0,
     };
   },
 };

@@ -63,6 +63,11 @@ export class Network {
     }
   }
 
+  /** One node from NATS alone: its streams, and those to it, go on. */
+  breakNats(nodeID: string, fault: Fault): void {
+    lay(this.#nats, nodeID, fault);
+  }
+
   /** The streams from all nodes of one service to all nodes of another. Answers how many there are now. */
   breakStreams(cluster: Cluster, callers: ServiceName, service: ServiceName, fault: Fault): number {
     let streams = 0;

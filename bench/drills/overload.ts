@@ -13,6 +13,8 @@ import { type Request, sentBetween } from "./traffic.ts";
 
 const GOODPUT_SHARE_MIN = 0.8;
 const REFUSED_P99_MS_MAX = 100;
+/** Of all: what is neither done nor refused at once (504, lost, still pending) was let in and kept waiting. */
+const OTHERS_SHARE_MAX = 0.01;
 const OVERLOAD = 2;
 const REFERENCE_SECONDS = 15;
 /** Until queues are as full as they get; not counted. */
@@ -78,6 +80,7 @@ export const overload: Drill = {
     const memoryFactor = hundredths(total(after) / total(before));
     const refusedP99Ms = p(refused, 0.99);
     const withoutRetryAfter = refused.filter(({ retryAfter }) => !retryAfter).length;
+    const othersShare = Math.round((others.length / counted.length) * 10_000) / 10_000;
     const auditOk = report.ok && report.inDoubt === 0 && report.doubled === 0;
     return {
       closedPeakPerSecond,
@@ -93,6 +96,7 @@ export const overload: Drill = {
       refusedP99Ms,
       withoutRetryAfter,
       otherOutcomes: countBy(others),
+      othersShare,
       rssMbBefore: total(before),
       rssMbAfter: total(after),
       memoryFactor,
@@ -107,6 +111,7 @@ export const overload: Drill = {
         refused.length > 0 &&
         refusedP99Ms < REFUSED_P99_MS_MAX &&
         withoutRetryAfter === 0 &&
+        othersShare <= OTHERS_SHARE_MAX &&
         Object.keys(before).every((id) => id in after) &&
         memoryFactor <= MEMORY_FACTOR_MAX &&
         memoryFactorMax <= MEMORY_FACTOR_MAX &&

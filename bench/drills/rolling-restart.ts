@@ -17,6 +17,7 @@ export const rollingRestart: Drill = {
     const shop = await ClusterShop.open(site);
     const peakPerSecond = await shop.peak();
     const restarted = new Set<string>();
+    let killed = 0;
     const failedPerRound: number[] = [];
     const secondsPerRound: number[] = [];
     const latencies: number[] = [];
@@ -27,7 +28,8 @@ export const rollingRestart: Drill = {
       await site.pause(QUIET_MS);
       const startedAt = performance.now();
       for (const { nodeID } of shop.cluster.workers()) restarted.add(nodeID);
-      await shop.cluster.restart(undefined, (line) => site.log("cluster", line));
+      const clean = await shop.cluster.restart(undefined, (line) => site.log("cluster", line));
+      if (!clean) killed++;
       secondsPerRound.push(Math.round((performance.now() - startedAt) / 100) / 10);
       await site.pause(QUIET_MS);
       const sent = await shop.end();
@@ -59,8 +61,12 @@ export const rollingRestart: Drill = {
       secondsPerRound,
       acknowledged: shop.acknowledged,
       generatorCpu,
+      // A worker that does not end when it is drained, or that ends by itself, is a defect that clients may not notice.
+      roundsWithKilled: killed,
+      crashes: shop.cluster.crashes,
       auditOk,
-      ok: auditOk && failedPerRound.every((count) => count === 0),
+      ok:
+        auditOk && failedPerRound.every((count) => count === 0) && killed === 0 && shop.cluster.crashes === 0,
     };
   },
 };

@@ -5,7 +5,7 @@ export type Kind = "order" | "read" | "login";
 /** One request of a customer, with all its repeats, from when it was due to its final answer. */
 export interface Request {
   kind: Kind;
-  /** By the machine's monotonic clock, which all processes share, in milliseconds. */
+  /** When it was due, by the machine's monotonic clock, which all processes share, in milliseconds. */
   sentAt: number;
   tookMs: number;
   /** `ok`, or what it ended with. */

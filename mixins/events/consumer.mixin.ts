@@ -25,7 +25,8 @@ const INTERVAL_MS = 250;
 /** An operator waits for it. */
 const REPLAY_MS = 1_000;
 const REPLAYED_MAX = 20;
-const PRUNE_MS = 60_000;
+/** A hundred thousand events in a minute are forgotten, more than come. */
+const PRUNE_MS = 10_000;
 
 /** Null where it cannot be told at present. */
 export type ConsumerLag = { topic: Topic; events: number | null; seconds: number | null };
@@ -52,6 +53,7 @@ export const consumerMixin: Partial<ServiceSchema> = {
   created() {
     this.stopping = new AbortController();
     this.pulls = [];
+    this.pruneFrom = 0;
     measure(this, () => this.consumerReadings());
   },
 
@@ -88,7 +90,10 @@ export const consumerMixin: Partial<ServiceSchema> = {
       name: "inbox-prune",
       intervalMs: PRUNE_MS,
       // An event may come again for as long as its outbox keeps it, and for as long as somebody was away before.
-      tick: () => pruneInbox(this.db, 2 * config.eventRetentionDays),
+      tick: async () => {
+        this.pruneFrom = await pruneInbox(this.db, 2 * config.eventRetentionDays, this.pruneFrom);
+        return false;
+      },
     });
   },
 
@@ -100,8 +105,8 @@ export const consumerMixin: Partial<ServiceSchema> = {
   methods: {
     async replayLetters(): Promise<boolean> {
       const letters = await lettersToReplay(this.db, REPLAYED_MAX);
-      const replays = letters.map((letter) => this.delivery.replay(letter, (ms: number) => this.pause(ms)));
-      return untilStopped(Promise.all(replays).then(() => letters.length === REPLAYED_MAX));
+      const replays: Promise<void> = this.delivery.replay(letters, (ms: number) => this.pause(ms));
+      return untilStopped(replays.then(() => letters.length === REPLAYED_MAX));
     },
 
     /** Rejects when the service stops: what was to be tried again then is delivered again after the next start. */

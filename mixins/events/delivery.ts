@@ -1,29 +1,21 @@
 /**
  * What becomes of events that have arrived, whoever carried them: one effect each, in their order, in one transaction
  * of the consumer's database with the inbox (and, where the carrier keeps it there, the offset). Where a batch fails its
- * events are taken one by one, each tried again in place with a growing pause; after the last try it becomes a dead
- * letter, and only when that is durable does the offset move. A database that is away is no try: it is waited for.
+ * events are taken one by one, the keys side by side and each in its order: one that fails is tried again after a growing
+ * pause, and becomes a dead letter after the last try. The offset moves when what is before it is taken or a dead
+ * letter, durably. A database that is away is no try: it is waited for.
  */
-import { createHash } from "node:crypto";
 import { eventOf, kindOf, partsOf, type ShopEvent } from "../../lib/event.ts";
 import { type Database, isTransient, type Queryable } from "../database.mixin.ts";
 import type { Traces } from "../traces.ts";
-import { type DeadLetter, keepDeadLetter, removeDeadLetter, takeEvents } from "./inbox.rows.ts";
+import { type Arrival, type DeadLetter, type Failure, letterOf } from "./dead.letter.ts";
+import { HandlerFailed, tried } from "./handler.try.ts";
+import { failDeadLetter, keepDeadLetter, removeDeadLetter, takeEvents } from "./inbox.rows.ts";
+import { type Lane, Turns, workInLanes } from "./lanes.ts";
 import type { Topic } from "./topics.ts";
 
 /** Has the effect of these events, all of one kind, in order, each once. It writes with `tx` and to nothing else. */
 export type EventHandler = (tx: Queryable, events: readonly ShopEvent[]) => Promise<unknown>;
-
-/** An event as it came. */
-export interface Arrival {
-  topic: Topic;
-  partition: number;
-  /** Kafka's offset, or the position in the outbox. */
-  position: number;
-  body: string;
-  /** Undefined where the body is no event. */
-  event: ShopEvent | undefined;
-}
 
 /** What a carrier does for the deliveries it brings. */
 export interface Carrier {
@@ -44,10 +36,21 @@ class Unreachable extends Error {}
 /** The consumer stops; what is not taken is delivered again after the next start. */
 export class Stopping extends Error {}
 
-/** Four pauses between five tries, 7.5 s in all; with the limit on each, and one with its batch, a partition waits 26 s. */
-export const PAUSES_MS = [500, 1_000, 2_000, 4_000] as const;
 /** Of what a handler does in a try: of each statement, and of what it waits for otherwise. */
 const TRY_MS_MAX = 3_000;
+/** Of an event's first try on its own, so that those that hang let the healthy ones behind them pass. */
+const FIRST_TRY_MS_MAX = 500;
+/** A try with all its statements is ended by the server, so long after its own time. */
+const GRACE_MS = 500;
+/** Between five tries. */
+export const PAUSES_MS = [500, 1_000, 2_000, 4_000] as const;
+/** Those of one event. What comes behind a dead letter of its key, and fails too, has its five tries with what is left. */
+const PAUSES_MS_OF_KEY = 7_500;
+/**
+ * When the tries of a batch end: the last of its first event begins after 17 s (with the pauses), or 19 s where statements
+ * hang. With the batch's own try before, and a pause or try that is under way, a partition waits for less than 30 s.
+ */
+const LANES_MS_MAX = 20_000;
 /** Between two looks at a database that is away. */
 const AWAY_MS = 1_000;
 
@@ -64,23 +67,24 @@ interface DeliveryOptions {
   traces?: Traces | undefined;
 }
 
-/** Of a handler, and nothing a database that is away would explain. */
-class HandlerFailed extends Error {}
+/** What a transaction does besides the effects. */
+interface Besides {
+  /** Comes first, so that replicas that have read the same wait for one another there, and not with half of an effect. */
+  before?: ((tx: Queryable) => Promise<void>) | undefined;
+  tryMs?: number;
+  /** A dead letter is in the inbox; that it was there to be removed is what makes it fresh. */
+  isReplay?: boolean;
+}
 
 /** Errors of a handler that speaks of connections are its own. */
 const isAway = (err: unknown): boolean =>
   !(err instanceof HandlerFailed || err instanceof Overtaken || err instanceof Stopping) && isTransient(err);
 
-/** A failure for good, and how often it was tried. */
-interface Failure {
-  cause: Error;
-  attempts: number;
-}
-
 export class Delivery {
   readonly #options: DeliveryOptions;
   /** The types that some version is wanted of. */
   readonly #types: ReadonlySet<string>;
+  readonly #turns = new Turns();
   /** How many dead letters there were, by topic. */
   readonly buried = new Map<Topic, number>();
 
@@ -89,34 +93,77 @@ export class Delivery {
     this.#types = new Set([...options.handlers.keys()].map((kind) => partsOf(kind)?.type as string));
   }
 
-  /** `arrivals` follow one another in one partition. When it resolves all of them are taken, or dead letters. */
-  async deliver(arrivals: readonly Arrival[], carrier: Carrier): Promise<void> {
-    const isPlain = !arrivals.some((arrival) => this.#strangeness(arrival));
-    if (isPlain && (await this.#together(arrivals, carrier))) return;
+  /**
+   * `arrivals` follow one another in one partition. Answers how many of them, from the first on, are taken or dead
+   * letters; the others, of which some may be taken, are to be delivered again, with what came meanwhile.
+   */
+  async deliver(arrivals: readonly Arrival[], carrier: Carrier): Promise<number> {
+    const last = arrivals.at(-1) as Arrival;
+    const plain = arrivals.filter((arrival) => this.#strangeness(arrival) === undefined);
+    if (plain.length < arrivals.length) await this.#buryStrange(arrivals, carrier);
+    if (await this.#together(plain, last.position, carrier)) return arrivals.length;
+    const taken = await this.#byKey(plain, carrier);
+    const next = plain[taken];
+    const count = next ? arrivals.indexOf(next) : arrivals.length;
+    const reached = arrivals[count - 1];
+    // Their offset has not moved yet: single events are taken in the order of their keys, not of their positions.
+    if (reached) await this.#together([], reached.position, carrier);
+    return count;
+  }
+
+  /** Tries dead letters again, those of a key in their order. Each is deleted with its effect, or kept with why it failed again. */
+  async replay(letters: readonly DeadLetter[], pause: Carrier["pause"]): Promise<void> {
+    const arrivals = letters.map((letter) => ({ ...letter, event: eventOf(letter.body) }));
+    await this.#inLanes(arrivals, pause, async (arrival, lane) => {
+      const remove = async (tx: Queryable) => {
+        if (!(await removeDeadLetter(tx, arrival.id))) throw new Overtaken();
+      };
+      try {
+        const besides = { before: remove, isReplay: true };
+        const failure = await this.#alone(arrival, { pause }, lane, besides);
+        if (!failure) return;
+        const { db, service } = this.#options;
+        const letter = { ...letterOf(service, arrival, failure), id: arrival.id };
+        // One that is gone was deleted, or another replica has taken it.
+        await this.#present({ pause }, async () => {
+          if (await failDeadLetter(db, letter)) this.#count(letter);
+        });
+      } catch (err) {
+        if (!(err instanceof Overtaken)) throw err;
+      }
+    });
+  }
+
+  #inLanes<Item extends Arrival>(
+    items: readonly Item[],
+    pause: Carrier["pause"],
+    work: (item: Item, lane: Lane) => Promise<void>,
+  ): Promise<number> {
+    return workInLanes(items, {
+      keyOf: ({ topic, position, event }) => (event ? `${topic} ${event.key}` : `${topic} at ${position}`),
+      work,
+      pause,
+      turns: this.#turns,
+      pausesMs: PAUSES_MS_OF_KEY,
+      msMax: LANES_MS_MAX,
+    });
+  }
+
+  /** What nobody here can take has no effect that an order would matter to, and need not fail its neighbours. */
+  async #buryStrange(arrivals: readonly Arrival[], carrier: Carrier): Promise<void> {
     for (const arrival of arrivals) {
-      const failure = await this.#alone(arrival, carrier);
-      if (failure) await this.#bury(this.#letterOf(arrival, failure), carrier);
+      const strangeness = this.#strangeness(arrival);
+      if (strangeness !== undefined)
+        await this.#bury(arrival, { cause: new Error(strangeness), attempts: 0 }, carrier);
     }
   }
 
-  /** Tries a dead letter again. It is deleted with its effect, or kept with why it failed again. */
-  async replay(letter: DeadLetter, pause: Carrier["pause"]): Promise<void> {
-    const arrival: Arrival = { ...letter, event: eventOf(letter.body) };
-    const moved = async (tx: Queryable) => {
-      if (!(await removeDeadLetter(tx, letter.id))) throw new Overtaken();
-    };
+  /** False where some event of the batch is at fault. `position` is that of the last that came with them. */
+  async #together(arrivals: readonly Arrival[], position: number, carrier: Carrier): Promise<boolean> {
+    const { moved } = carrier;
+    const before = moved && ((tx: Queryable) => moved(tx, position));
     try {
-      const failure = await this.#alone(arrival, { moved, pause });
-      if (failure) await this.#bury({ ...this.#letterOf(arrival, failure), id: letter.id }, { pause });
-    } catch (err) {
-      if (!(err instanceof Overtaken)) throw err;
-    }
-  }
-
-  /** False where some event of the batch is at fault. */
-  async #together(arrivals: readonly Arrival[], carrier: Carrier): Promise<boolean> {
-    try {
-      await this.#present(carrier, () => this.#transaction(arrivals, carrier));
+      await this.#present(carrier, () => this.#transaction(arrivals, { before }));
       return true;
     } catch (err) {
       if (err instanceof HandlerFailed) return false;
@@ -124,19 +171,35 @@ export class Delivery {
     }
   }
 
+  #byKey(arrivals: readonly Arrival[], carrier: Carrier): Promise<number> {
+    const pause = (ms: number) => carrier.pause(ms);
+    return this.#inLanes(arrivals, pause, async (arrival, lane) => {
+      const failure = await this.#alone(arrival, carrier, lane);
+      if (failure) await this.#bury(arrival, failure, carrier);
+    });
+  }
+
   /** Tries until it is taken, or has failed often enough. */
-  async #alone(arrival: Arrival, carrier: Carrier): Promise<Failure | undefined> {
-    const strangeness = this.#strangeness(arrival);
+  async #alone(
+    arrival: Arrival,
+    carrier: Carrier,
+    lane: Lane,
+    besides: Besides = {},
+  ): Promise<Failure | undefined> {
+    const strangeness = this.#strangeness(arrival, besides.isReplay);
     if (strangeness !== undefined) return { cause: new Error(strangeness), attempts: 0 };
     for (let attempts = 1; ; attempts++) {
       try {
-        await this.#present(carrier, () => this.#transaction([arrival], carrier));
+        const tryMs = attempts === 1 ? FIRST_TRY_MS_MAX : TRY_MS_MAX;
+        await this.#present(carrier, () =>
+          lane.turn(attempts, () => this.#transaction([arrival], { ...besides, tryMs })),
+        );
         return undefined;
       } catch (err) {
         if (!(err instanceof HandlerFailed)) throw err;
         const pauseMs = PAUSES_MS[attempts - 1];
         if (pauseMs === undefined) return { cause: err.cause as Error, attempts };
-        await carrier.pause(pauseMs);
+        await lane.pause(pauseMs);
       }
     }
   }
@@ -154,93 +217,80 @@ export class Delivery {
     }
   }
 
-  async #transaction(arrivals: readonly Arrival[], { moved }: Carrier): Promise<void> {
+  async #transaction(arrivals: readonly Arrival[], besides: Besides): Promise<void> {
+    const { before, isReplay, tryMs = TRY_MS_MAX } = besides;
     const { db, handlers } = this.#options;
-    const last = arrivals.at(-1) as Arrival;
     const wanted = arrivals.flatMap(({ event }) => (event && handlers.has(kindOf(event)) ? [event] : []));
-    if (wanted.length === 0 && !moved) return;
+    if (wanted.length === 0 && !before) return;
     let isHandled = false;
     const work = db.transaction(async (tx) => {
-      // First, so that replicas that have read the same wait for one another here, and not with half of an effect.
-      await moved?.(tx, last.position);
+      await before?.(tx);
       if (wanted.length === 0) return;
-      const fresh = await takeEvents(
-        tx,
-        wanted.map(({ id }) => id),
-      );
-      // Whoever waits for a lock would wait for as long as a transaction may take, and others behind it.
-      await tx.query({ text: `set local statement_timeout = ${TRY_MS_MAX}` });
+      const ids = wanted.map(({ id }) => id);
+      const taken = await takeEvents(tx, ids, limits(tryMs));
+      const fresh = isReplay ? new Set(ids) : taken;
       // An event that stands twice in one batch is one event.
-      for (const run of runsOf(wanted.filter(({ id }) => fresh.delete(id)))) await this.#handle(tx, run);
+      const runs = runsOf(wanted.filter(({ id }) => fresh.delete(id)));
+      const handleAll = async (limited: Queryable) => {
+        for (const run of runs) await this.#handle(limited, run);
+      };
+      await tried(tx, handleAll, tryMs);
       isHandled = true;
     });
     await work.catch((cause) => {
       // Some effects are refused at the end only: by a constraint that is deferred, or after an error that was swallowed.
-      if (isHandled && !isTransient(cause)) throw new HandlerFailed("an event could not be taken", { cause });
+      if (isHandled && !isTransient(cause)) throw new HandlerFailed(cause);
       throw cause;
     });
   }
 
-  async #handle(tx: Queryable, run: readonly ShopEvent[]): Promise<void> {
+  async #handle(tx: Queryable, run: readonly ShopEvent[]): Promise<unknown> {
     const { handlers, service, traces } = this.#options;
     const kind = kindOf(run[0] as ShopEvent);
     const handler = handlers.get(kind) as EventHandler;
-    const work = () => tried(tx, (limited) => handler(limited, run));
+    const work = () => handler(tx, run);
     if (!traces) return work();
     for (const { id, traceparent } of run) traces.resume(service, id, traceparent);
     const ids = run.map(({ id }) => id);
-    await traces.batch(kind, service, ids, work);
+    return traces.batch(kind, service, ids, work);
   }
 
-  /** Durable when it resolves, and passed by. */
-  async #bury(letter: DeadLetter, carrier: Carrier): Promise<void> {
-    const { id, topic, partition, position, attempts, error } = letter;
+  /** Durable when it resolves, and passed by: an event is taken, or a dead letter, and in both cases in the inbox. */
+  async #bury(arrival: Arrival, failure: Failure, carrier: Carrier): Promise<void> {
+    const { db, service } = this.#options;
+    const letter = letterOf(service, arrival, failure);
     await this.#present(carrier, async () => {
       await carrier.buried?.(letter).catch((cause) => {
         throw new Unreachable(`the dead letters cannot be reached: ${cause.message}`, { cause });
       });
-      await this.#options.db.transaction(async (tx) => {
-        await carrier.moved?.(tx, position);
-        await keepDeadLetter(tx, letter);
+      const isNew = await db.transaction(async (tx) => {
+        const { event } = arrival;
+        // Somebody else may have had it too, and was luckier, or buried it before.
+        if (event && (await takeEvents(tx, [event.id], limits(TRY_MS_MAX))).size === 0) return false;
+        return keepDeadLetter(tx, letter);
       });
+      if (isNew) this.#count(letter);
     });
+  }
+
+  #count({ id, topic, partition, position, attempts, error }: DeadLetter): void {
     this.buried.set(topic, (this.buried.get(topic) ?? 0) + 1);
     this.#options.logger.error(
       `dead letter ${id} (${topic}, partition ${partition}, position ${position}, ${attempts} tries): ${error}`,
     );
   }
 
-  /** Why an event is for nobody here to take, and yet not to be passed over. */
-  #strangeness({ event }: Arrival): string | undefined {
+  /** Why an event is for nobody here to take, and yet not to be passed over; what is replayed never is. */
+  #strangeness({ event }: Arrival, isReplay = false): string | undefined {
     if (!event) return "it is no event: expected JSON with id, type, version, key, payload and time";
-    if (!this.#types.has(event.type) || this.#options.handlers.has(kindOf(event))) return undefined;
+    if (this.#options.handlers.has(kindOf(event))) return undefined;
+    if (!this.#types.has(event.type))
+      return isReplay ? `${event.type} is not taken here any more` : undefined;
     return `version ${event.version} of ${event.type} is not known here`;
   }
-
-  #letterOf({ topic, partition, position, body }: Arrival, { cause, attempts }: Failure): DeadLetter {
-    // With the body: another carrier, or a topic that was made anew, counts its positions from the beginning again.
-    const place = `${this.#options.service} ${topic} ${partition} ${position} ${body}`;
-    return {
-      id: idOf(place),
-      topic,
-      partition,
-      position,
-      body: storable(body),
-      error: storable(String(cause?.message ?? cause)),
-      stack: typeof cause?.stack === "string" ? storable(cause.stack) : null,
-      attempts,
-    };
-  }
 }
 
-/** The same for what is buried twice, because the offset did not move the first time. A UUID of version 8. */
-function idOf(place: string): string {
-  const digits = createHash("sha256").update(place).digest("hex");
-  return `${digits.slice(0, 8)}-${digits.slice(8, 12)}-8${digits.slice(13, 16)}-a${digits.slice(17, 20)}-${digits.slice(20, 32)}`;
-}
-
-/** PostgreSQL takes no U+0000. */
-const storable = (text: string): string => text.replaceAll("\0", "\ufffd");
+const limits = (tryMs: number) => ({ statementMs: tryMs, allMs: tryMs + GRACE_MS });
 
 /** Neighbours of one kind together: a handler gets as many at once as it can without changing the order. */
 function runsOf(events: readonly ShopEvent[]): ShopEvent[][] {
@@ -251,41 +301,4 @@ function runsOf(events: readonly ShopEvent[]): ShopEvent[][] {
     else runs.push([event]);
   }
   return runs;
-}
-
-/**
- * One try of a handler. What goes wrong is the handler's fault (HandlerFailed) unless its database is away. A handler
- * that takes too long without its database working for it has failed; it can write nothing afterwards.
- */
-async function tried(tx: Queryable, handle: (limited: Queryable) => Promise<unknown>): Promise<void> {
-  let isOver = false;
-  let running = 0;
-  const away = new Set<unknown>();
-  const limited: Queryable = {
-    async query(statement) {
-      if (isOver) throw new Error("the transaction of this event is over");
-      running++;
-      try {
-        return (await tx.query(statement)) as never;
-      } catch (err) {
-        if (isTransient(err)) away.add(err);
-        throw err;
-      } finally {
-        running--;
-      }
-    },
-  };
-  const late = Promise.withResolvers<never>();
-  const timer = setInterval(() => {
-    if (running === 0) late.reject(new Error(`the handler took more than ${TRY_MS_MAX} ms`));
-  }, TRY_MS_MAX);
-  try {
-    await Promise.race([handle(limited), late.promise]);
-  } catch (cause) {
-    if (away.has(cause)) throw cause;
-    throw new HandlerFailed("an event could not be taken", { cause });
-  } finally {
-    isOver = true;
-    clearInterval(timer);
-  }
 }

@@ -4,14 +4,28 @@
  * are kept in the consumer's database, and only then does the offset move.
  */
 import { eventOf } from "../../lib/event.ts";
-import { type Arrival, type Delivery, Stopping } from "./delivery.ts";
-import type { DeadLetter } from "./inbox.rows.ts";
-import { type IncomingMessage, type Kafka, type Membership, NoLongerOurs } from "./kafka.ts";
+import type { Arrival, DeadLetter } from "./dead.letter.ts";
+import { type Delivery, Stopping } from "./delivery.ts";
+import {
+  type IncomingMessage,
+  type Kafka,
+  type Membership,
+  MessageRefused,
+  NoLongerOurs,
+  type OutgoingMessage,
+} from "./kafka.ts";
 import type { Outage } from "./outage.ts";
 import { deadLetterTopicName, type Topic, topicName } from "./topics.ts";
 
-/** A stack is for people; Kafka's headers are not for books. */
-const STACK_CHARS_MAX = 8_000;
+/**
+ * How much of a dead letter's body, and of each header: an error and its stack are for people, not for books. The next
+ * where a topic does not take that much; its limit is an operator's.
+ */
+const SIZES = [
+  { bodyChars: Number.POSITIVE_INFINITY, headerChars: 8_000 },
+  { bodyChars: 100_000, headerChars: 8_000 },
+  { bodyChars: 0, headerChars: 100 },
+] as const;
 
 interface GroupOptions {
   service: string;
@@ -76,7 +90,7 @@ export class KafkaGroup {
     await this.#options.kafka.close();
   }
 
-  async #deliver(messages: IncomingMessage[], pause: (ms: number) => Promise<void>): Promise<void> {
+  async #deliver(messages: IncomingMessage[], pause: (ms: number) => Promise<void>): Promise<number> {
     const { delivery, logger } = this.#options;
     const arrivals = messages.map(
       ({ topic, partition, offset, value }): Arrival => ({
@@ -87,41 +101,55 @@ export class KafkaGroup {
         event: eventOf(value),
       }),
     );
+    let taken: number;
     try {
-      await delivery.deliver(arrivals, { pause, buried: (letter) => this.#publish(letter) });
+      taken = await delivery.deliver(arrivals, { pause, buried: (letter) => this.#publish(letter) });
     } catch (err) {
       if (err instanceof NoLongerOurs) throw err;
       if (err instanceof Stopping) throw new NoLongerOurs("the service stops");
       logger.error("events cannot be taken, they are tried again:", err);
       throw err;
     }
-    const last = arrivals.at(-1);
+    const last = arrivals[taken - 1];
     if (last?.event) this.#takenAt.set(last.topic, Date.parse(last.event.time));
+    return taken;
   }
 
-  async #publish({
-    id,
-    topic,
-    partition,
-    position,
-    body,
-    error,
-    stack,
-    attempts,
-  }: DeadLetter): Promise<void> {
-    const { kafka, namespace, service } = this.#options;
-    const headers = {
-      "dead-letter-id": id,
-      error,
-      stack: (stack ?? "").slice(0, STACK_CHARS_MAX),
-      attempts: String(attempts),
-      group: `${namespace}.${service}`,
-      topic: topicName(namespace, topic),
-      partition: String(partition),
-      offset: String(position),
-      time: new Date().toISOString(),
+  /** The consumer's database has every letter whole, so what Kafka will never take holds up nobody. */
+  async #publish(letter: DeadLetter): Promise<void> {
+    const { kafka, logger, namespace } = this.#options;
+    const name = deadLetterTopicName(namespace, letter.topic);
+    let refusal: MessageRefused | undefined;
+    for (const size of SIZES) {
+      try {
+        return await kafka.publish(name, [this.#messageOf(letter, size)]);
+      } catch (err) {
+        if (!(err instanceof MessageRefused)) throw err;
+        refusal = err;
+      }
+    }
+    logger.error(`${name} takes the dead letter ${letter.id} in no size; the database has it:`, refusal);
+  }
+
+  #messageOf(letter: DeadLetter, { bodyChars, headerChars }: (typeof SIZES)[number]): OutgoingMessage {
+    const { id, topic, partition, position, body, error, stack, attempts } = letter;
+    const { namespace, service } = this.#options;
+    const value = body.slice(0, bodyChars);
+    return {
+      key: eventOf(body)?.key.slice(0, headerChars) ?? null,
+      value,
+      headers: {
+        "dead-letter-id": id,
+        error: error.slice(0, headerChars),
+        stack: (stack ?? "").slice(0, headerChars),
+        attempts: String(attempts),
+        group: `${namespace}.${service}`,
+        topic: topicName(namespace, topic),
+        partition: String(partition),
+        offset: String(position),
+        time: new Date().toISOString(),
+        ...(value.length < body.length && { "body-cut-from-bytes": String(Buffer.byteLength(body)) }),
+      },
     };
-    const key = eventOf(body)?.key ?? null;
-    await kafka.publish(deadLetterTopicName(namespace, topic), [{ key, value: body, headers }]);
   }
 }

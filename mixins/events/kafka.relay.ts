@@ -158,13 +158,21 @@ export class KafkaRelay {
       if (!(err instanceof MessageRefused)) throw err;
       const [event] = events;
       if (event && events.length === 1) {
-        const error = `${kindOf(event)} ${event.id}: ${err.message}`;
-        return [{ topic: this.#options.topic, event, error }];
+        return [{ topic: this.#options.topic, event, error: await this.#refusal(event, err) }];
       }
       const middle = Math.ceil(events.length / 2);
       const first = await this.#publishOrRefuse(events.slice(0, middle));
       return [...first, ...(await this.#publishOrRefuse(events.slice(middle)))];
     }
+  }
+
+  async #refusal(event: PositionedEvent, err: MessageRefused): Promise<string> {
+    const bytes = Buffer.byteLength(messageOf(event).value);
+    const bytesMax = await this.#options.kafka.messageBytesMax(this.#name).catch(() => "unknown");
+    return (
+      `${kindOf(event)} ${event.id}: ${this.#name} refuses its ${bytes} bytes (max.message.bytes there: ${bytesMax}): ` +
+      `${err.message}. Raise the topic's max.message.bytes above that, then npm run events -- replay ${event.id}`
+    );
   }
 
   async #publish(events: readonly PositionedEvent[]): Promise<void> {

@@ -7,15 +7,19 @@ import { setTimeout as sleep } from "node:timers/promises";
 import {
   type Admin,
   Kafka as Client,
-  ConfigResourceTypes,
+  type ConfigResourceTypes,
+  type Consumer,
   type EachBatchPayload,
-  type KafkaMessage,
   logLevel,
   Partitioners,
   type Producer,
 } from "kafkajs";
+import RequestQueue from "kafkajs/src/network/requestQueue/index.js";
+import { type Deliver, type Fetched, Hand } from "./kafka.hand.ts";
 import { SentOffsets } from "./sent.offsets.ts";
 import { topicSettings } from "./topics.ts";
+
+export { type IncomingMessage, NoLongerOurs } from "./kafka.hand.ts";
 
 /** A broker that is there answers within a fraction of this. */
 const CONNECT_MS_MAX = 2_000;
@@ -24,25 +28,27 @@ const REQUEST_MS_MAX = 4_000;
 const RETRY = { retries: 5, initialRetryTime: 100, maxRetryTime: 500 } as const;
 /** A member outlives a broker's restart: a new one would have to wait until Kafka has given up the old. */
 const MEMBER_RETRY = { retries: 8, initialRetryTime: 200, maxRetryTime: 2_000 } as const;
-/** A member that says nothing for so long is dead; a try of a handler takes 3 s at most. */
+/** A member that says nothing for so long is dead. */
 const SESSION_MS = 10_000;
 const HEARTBEAT_MS = 1_000;
 /** What a fetch waits for news; a stop waits for it. */
 const FETCH_MS_MAX = 500;
 /** Partitions that are worked on at once: each takes a connection of the consumer's pool. */
 const PARTITIONS_AT_ONCE = 3;
-const DELIVERED_MAX = 250;
 /** A closing that Kafka does not answer ends by itself. */
 const CLOSE_MS_MAX = 3_000;
 /** Of one request; it makes one batch of each partition, which must stay below the limit of a message. */
 const REQUEST_BYTES_MAX = 1_000_000;
+/** Kafka's number for a topic among what has settings; the library's name for it is no export that Node finds. */
+const TOPIC_RESOURCE: ConfigResourceTypes.TOPIC = 2;
 
-// The library asks for timers that are due before 1970, which run at once; Node warns of the first in a process, at
-// length. So the first is ours, and heard by nobody.
-const { emitWarning } = process;
-process.emitWarning = () => undefined;
-clearTimeout(setTimeout(() => undefined, -1));
-process.emitWarning = emitWarning;
+// The library plans its look at requests that wait also where none does, in the past: each connection then looks a
+// thousand times a second, and Node warns of the first. It looks when there is something to see; requests are sent, and
+// begin to wait, without it.
+const { scheduleCheckPendingRequests } = RequestQueue.prototype;
+RequestQueue.prototype.scheduleCheckPendingRequests = function (this: RequestQueue) {
+  if (this.pending.length > 0) scheduleCheckPendingRequests.call(this);
+};
 
 export interface KafkaOptions {
   brokers: readonly string[];
@@ -60,21 +66,10 @@ export interface OutgoingMessage {
   headers: Record<string, string>;
 }
 
-export interface IncomingMessage {
-  topic: string;
-  partition: number;
-  offset: number;
-  value: string;
-}
-
 export interface Subscription {
   group: string;
   topics: readonly string[];
-  /**
-   * Messages of one partition, in order; their offset moves when it resolves. `pause` waits, and rejects where they are
-   * no longer this member's to take.
-   */
-  deliver(messages: IncomingMessage[], pause: (ms: number) => Promise<void>): Promise<void>;
+  deliver: Deliver;
 }
 
 export interface Membership {
@@ -82,9 +77,6 @@ export interface Membership {
   readonly isAlive: boolean;
   leave(): Promise<void>;
 }
-
-/** The messages in hand will be delivered again: to another member, or to this one after it has joined anew. */
-export class NoLongerOurs extends Error {}
 
 /** Kafka will never take a message, for what it is: too large, or not as its topic wants it. */
 export class MessageRefused extends Error {}
@@ -103,6 +95,7 @@ export class Kafka {
   #admin: Promise<Admin> | undefined;
   readonly #declared = new Set<string>();
   readonly #sent = new SentOffsets();
+  #isClosed = false;
   readonly #closed = Promise.withResolvers<never>();
 
   constructor(options: KafkaOptions) {
@@ -157,6 +150,14 @@ export class Kafka {
     return isEmpty;
   }
 
+  /** The largest message that a topic takes, whoever declared it. */
+  async messageBytesMax(topic: string): Promise<number> {
+    const resource = { type: TOPIC_RESOURCE, name: topic, configNames: ["max.message.bytes"] };
+    const query = { includeSynonyms: false, resources: [resource] };
+    const { resources } = await this.#administer((admin) => admin.describeConfigs(query));
+    return Number(resources[0]?.configEntries[0]?.configValue);
+  }
+
   /** Resolves when all replicas have them; those of one key stay in order. */
   async publish(topic: string, messages: readonly OutgoingMessage[]): Promise<void> {
     await this.declare([topic]);
@@ -169,34 +170,17 @@ export class Kafka {
     } catch (err) {
       if (this.#producer === current) this.#producer = undefined;
       void current.then((producer) => inTime(producer.disconnect())).catch(() => undefined);
-      if (isRefusal(err)) throw new MessageRefused(await this.#refusal(topic, messages, err));
+      if (isRefusal(err)) throw new MessageRefused((err as Error).message, { cause: err });
       this.#declared.clear();
       throw err;
     }
   }
 
-  async #refusal(topic: string, messages: readonly OutgoingMessage[], err: unknown): Promise<string> {
-    const bytes = messages.reduce((sum, { value }) => sum + Buffer.byteLength(value), 0);
-    const limit = await this.#limitOf(topic).catch(() => "unknown");
-    return (
-      `${topic} refuses its ${bytes} bytes (max.message.bytes there: ${limit}): ${(err as Error).message}. ` +
-      `Raise the topic's max.message.bytes above that, then npm run events -- replay`
-    );
-  }
-
-  async #limitOf(topic: string): Promise<string> {
-    const [name, type] = ["max.message.bytes", ConfigResourceTypes.TOPIC];
-    const { resources } = await this.#administer((admin) =>
-      admin.describeConfigs({
-        includeSynonyms: false,
-        resources: [{ type, name: topic, configNames: [name] }],
-      }),
-    );
-    return resources[0]?.configEntries[0]?.configValue ?? "unknown";
-  }
-
   /** Joins a group. Resolves when its messages begin to come. */
   async join({ group, topics, deliver }: Subscription): Promise<Membership> {
+    this.#expectOpen();
+    // Whoever joins again declares again: Kafka may have come back without the topics.
+    this.#declared.clear();
     const consumer = this.#client.consumer({
       groupId: group,
       sessionTimeout: SESSION_MS,
@@ -206,33 +190,22 @@ export class Kafka {
       allowAutoTopicCreation: false,
       retry: { ...MEMBER_RETRY, restartOnFailure: async () => false },
     });
+    const hand = new Hand({ deliver, onFailure: () => void membership.leave() });
     const membership = {
       isAlive: true,
       async leave() {
         membership.isAlive = false;
+        await inTime(hand.letGo());
         await inTime(consumer.disconnect());
+        // A start that is under way goes on all the same, opens again what is closed, and would stay in the group.
+        void starting.catch(() => undefined).then(() => inTime(consumer.disconnect()));
       },
     };
-    const joined = Promise.withResolvers<void>();
-    consumer.on(consumer.events.GROUP_JOIN, () => joined.resolve());
-    consumer.on(consumer.events.CRASH, ({ payload }) => {
-      membership.isAlive = false;
-      this.#declared.clear();
-      joined.reject(payload.error);
-    });
+    const starting = start(consumer, { topics, hand, membership });
     try {
-      await this.#untilClosed(consumer.connect());
-      await this.#untilClosed(consumer.subscribe({ topics: [...topics], fromBeginning: true }));
-      const running = consumer.run({
-        eachBatchAutoResolve: false,
-        partitionsConsumedConcurrently: PARTITIONS_AT_ONCE,
-        eachBatch: (payload) => deliverBatch(payload, deliver),
-      });
-      await this.#untilClosed(Promise.all([running, joined.promise]));
+      await this.#untilClosed(starting);
       return membership;
     } catch (err) {
-      this.#declared.clear();
-      joined.promise.catch(() => undefined);
       await membership.leave();
       throw err;
     }
@@ -256,6 +229,7 @@ export class Kafka {
 
   /** What is under way fails at once; what Kafka makes of it, its repeat will show. */
   async close(): Promise<void> {
+    this.#isClosed = true;
     this.#closed.reject(new Error("it is closed"));
     const producer = this.#producer;
     const admin = this.#admin;
@@ -266,12 +240,18 @@ export class Kafka {
     );
   }
 
+  /** What is opened after the close nobody would close. */
+  #expectOpen(): void {
+    if (this.#isClosed) throw new Error("it is closed");
+  }
+
   /** The library would go on trying for as long as its retries take. */
   #untilClosed<Result>(work: Promise<Result>): Promise<Result> {
     return Promise.race([work, this.#closed.promise]);
   }
 
   async #connectProducer(): Promise<Producer> {
+    this.#expectOpen();
     const producer = this.#client.producer({
       idempotent: true,
       maxInFlightRequests: 1,
@@ -284,6 +264,7 @@ export class Kafka {
 
   /** One that has failed is replaced by a new one. */
   async #administer<Result>(work: (admin: Admin) => Promise<Result>): Promise<Result> {
+    this.#expectOpen();
     if (!this.#admin) {
       const admin = this.#client.admin();
       this.#admin = connecting(admin).then(() => admin);
@@ -341,43 +322,40 @@ function* partsOf(messages: readonly OutgoingMessage[]): Generator<OutgoingMessa
   if (part.length > 0) yield part;
 }
 
-async function deliverBatch(
-  { batch, heartbeat, resolveOffset, isRunning, isStale }: EachBatchPayload,
-  deliver: Subscription["deliver"],
-): Promise<void> {
-  const { topic, partition } = batch;
-  const stillOurs = () => {
-    if (!isRunning() || isStale()) throw new NoLongerOurs("the group is changing");
-  };
-  const pause = async (ms: number): Promise<void> => {
-    for (let leftMs = ms; leftMs > 0; leftMs -= HEARTBEAT_MS) {
-      stillOurs();
-      await sleep(Math.min(leftMs, HEARTBEAT_MS));
-      await heartbeat();
-    }
-    stillOurs();
-  };
-  for (let from = 0; from < batch.messages.length; from += DELIVERED_MAX) {
-    const messages = batch.messages.slice(from, from + DELIVERED_MAX);
-    try {
-      stillOurs();
-      await deliver(
-        messages.map((message) => incoming(topic, partition, message)),
-        pause,
-      );
-    } catch (err) {
-      // What was delivered before keeps its offset; the rest is fetched again by whoever has the partition then.
-      if (err instanceof NoLongerOurs) return;
-      throw err;
-    }
-    resolveOffset((messages.at(-1) as KafkaMessage).offset);
-    await heartbeat();
-  }
+interface Joining {
+  topics: readonly string[];
+  hand: Hand;
+  membership: { isAlive: boolean };
 }
 
-const incoming = (topic: string, partition: number, { offset, value }: KafkaMessage): IncomingMessage => ({
-  topic,
-  partition,
-  offset: Number(offset),
-  value: value?.toString() ?? "",
+/** Resolves when the first messages may come. */
+async function start(consumer: Consumer, { topics, hand, membership }: Joining): Promise<void> {
+  const joined = Promise.withResolvers<void>();
+  joined.promise.catch(() => undefined);
+  consumer.on(consumer.events.REBALANCING, () => void hand.letGo());
+  consumer.on(consumer.events.GROUP_JOIN, () => {
+    void hand.letGo();
+    joined.resolve();
+  });
+  consumer.on(consumer.events.CRASH, ({ payload }) => {
+    membership.isAlive = false;
+    void hand.letGo();
+    joined.reject(payload.error);
+  });
+  await consumer.connect();
+  await consumer.subscribe({ topics: [...topics], fromBeginning: true });
+  const running = consumer.run({
+    eachBatchAutoResolve: false,
+    partitionsConsumedConcurrently: PARTITIONS_AT_ONCE,
+    eachBatch: (payload) => hand.take(fetchedOf(payload, membership)),
+  });
+  await Promise.all([running, joined.promise]);
+}
+
+const fetchedOf = (payload: EachBatchPayload, membership: { isAlive: boolean }): Fetched => ({
+  batch: payload.batch,
+  resolveOffset: payload.resolveOffset,
+  commit: () => payload.commitOffsetsIfNecessary(payload.uncommittedOffsets()),
+  park: () => payload.pause(),
+  isRunning: () => membership.isAlive && payload.isRunning(),
 });

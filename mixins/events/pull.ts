@@ -5,6 +5,7 @@
  */
 import type { ServiceBroker } from "moleculer";
 import type { Database } from "../database.mixin.ts";
+import { expectServed } from "../registry.ts";
 import { UNTRACED } from "../traces.ts";
 import { type Carrier, type Delivery, Overtaken } from "./delivery.ts";
 import { moveOffset, readOffset } from "./inbox.rows.ts";
@@ -16,6 +17,8 @@ import { TOPICS, type Topic } from "./topics.ts";
 const BATCH_MAX = 500;
 /** The loop asks again soon; meanwhile nobody waits. */
 const CALL_MS_MAX = 5_000;
+/** A scrape waits for it. */
+const LAG_MS_MAX = 1_500;
 
 interface PullOptions {
   topic: Topic;
@@ -43,12 +46,7 @@ export class Pull {
     if (!broker.started) return false;
     this.#position ??= await readOffset(db, topic);
     const params: EventsParams = { consumer, after: this.#position, limit: BATCH_MAX };
-    const events = await outage.patiently(() =>
-      broker.call<EventsAnswer, EventsParams>(`${TOPICS[topic]}.events`, params, {
-        ...UNTRACED,
-        timeout: CALL_MS_MAX,
-      }),
-    );
+    const events = await outage.patiently(() => this.#ask<EventsAnswer>("events", params, CALL_MS_MAX));
     if (!events || events.length === 0) return false;
     // Read anew, unless all goes well: whether a transaction that failed was stored may be unknown.
     this.#position = undefined;
@@ -63,13 +61,13 @@ export class Pull {
       },
     }));
     try {
-      await delivery.deliver(arrivals, {
+      const taken = await delivery.deliver(arrivals, {
         pause,
         async moved(tx, position) {
           if (!(await moveOffset(tx, topic, position))) throw new Overtaken();
         },
       });
-      this.#position = arrivals.at(-1)?.position;
+      this.#position = arrivals[taken - 1]?.position;
     } catch (err) {
       if (!(err instanceof Overtaken)) throw err;
     }
@@ -77,8 +75,15 @@ export class Pull {
   }
 
   async lag(): Promise<Lag> {
-    const { topic, broker, db } = this.#options;
+    const { topic, db } = this.#options;
     const after = await readOffset(db, topic);
-    return broker.call<Lag, object>(`${TOPICS[topic]}.lagAfter`, { after }, { ...UNTRACED, timeout: 1_500 });
+    return this.#ask<Lag>("lagAfter", { after }, LAG_MS_MAX);
+  }
+
+  async #ask<Answer>(what: "events" | "lagAfter", params: object, timeout: number): Promise<Answer> {
+    const { topic, broker } = this.#options;
+    const action = `${TOPICS[topic]}.${what}`;
+    expectServed(broker, action);
+    return broker.call<Answer, object>(action, params, { ...UNTRACED, timeout });
   }
 }

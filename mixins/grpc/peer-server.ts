@@ -132,12 +132,23 @@ class PeerCalls {
       );
       answer = { seq, result: toJson(result), meta: toJson(ctx.meta) };
     } catch (err) {
-      const { transit } = this.#broker as unknown as { transit: PayloadErrors };
-      answer = { seq, error: toJson(transit._createPayloadErrorField(err, {})), meta: toJson(ctx.meta) };
+      answer = this.#failure(seq, err, ctx);
     }
     this.#running.delete(seq);
     this.#answer(answer);
     if (this.#running.size === 0) this.#onIdle?.();
+  }
+
+  /** What no JSON can say is left out: the caller hears of the failure all the same, and this node goes on. */
+  #failure(seq: number, err: unknown, { action, meta }: Context): PeerAnswer {
+    const { transit } = this.#broker as unknown as { transit: PayloadErrors };
+    const fields = transit._createPayloadErrorField(err, {});
+    try {
+      return { seq, error: toJson(fields), meta: toJson(meta) };
+    } catch (fault) {
+      this.#broker.logger.error(`the answer of ${action?.name} cannot be carried whole`, fault);
+      return { seq, error: toJson({ ...fields, data: undefined }) };
+    }
   }
 
   #answer(answer: PeerAnswer): void {

@@ -127,8 +127,19 @@ export class Cluster {
     };
   }
 
-  /** Restarts every worker, or those of some services, one after the other; each is ready before its predecessor goes. */
-  async restart(services?: readonly string[], say: (line: string) => void = () => undefined): Promise<void> {
+  /** Workers that were ready and have ended by themselves, or by somebody else's hand. */
+  get crashes(): number {
+    return this.#groups.reduce((sum, { restarts }) => sum + restarts, 0);
+  }
+
+  /**
+   * Restarts every worker, or those of some services, one after the other; each is ready before its predecessor goes.
+   * False where one of these did not end and was killed.
+   */
+  async restart(
+    services?: readonly string[],
+    say: (line: string) => void = () => undefined,
+  ): Promise<boolean> {
     if (this.#restarting) throw new Error("a rolling restart is under way; wait for its end");
     const unknown = services?.filter((name) => !this.#groups.some((group) => group.name === name)) ?? [];
     if (unknown.length > 0)
@@ -137,9 +148,11 @@ export class Cluster {
       );
     this.#restarting = true;
     try {
+      let clean = true;
       for (const group of this.#groups)
         if (services === undefined || services.length === 0 || services.includes(group.name))
-          await group.restart(say);
+          clean = (await group.restart(say)) && clean;
+      return clean;
     } finally {
       this.#restarting = false;
     }

@@ -34,6 +34,8 @@ export class Group {
   readonly #options: GroupOptions;
   #sequence = 0;
   #stopping = false;
+  /** In a rolling restart, the one whose successor is there already. */
+  #leaving: Worker | undefined;
   readonly #timers = new Set<NodeJS.Timeout>();
 
   constructor(options: GroupOptions) {
@@ -54,23 +56,35 @@ export class Group {
     await Promise.all(Array.from({ length: this.replicas }, () => this.#bring(CRASHES_MAX)));
   }
 
-  /** One replica after the other. `say` is told what happens. */
-  async restart(say: (line: string) => void): Promise<void> {
+  /** One replica after the other. `say` is told what happens. False where one had to be killed. */
+  async restart(say: (line: string) => void): Promise<boolean> {
+    let allClean = true;
     for (const old of [...this.workers]) {
       if (this.#stopping) throw new Error("the cluster is stopping");
+      // Ended meanwhile by itself: its successor is as new as any.
+      if (!this.workers.has(old)) continue;
       const startedAt = performance.now();
       const worker = this.#open();
+      this.#leaving = old;
       try {
         await worker.ready;
       } catch (err) {
         this.workers.delete(worker);
-        throw new Error(`${(err as Error).message}; ${old.nodeID} goes on`, { cause: err });
+        this.#leaving = undefined;
+        const goesOn = this.workers.has(old);
+        if (!goesOn) void this.#replace(old);
+        throw new Error(
+          `${(err as Error).message}; ${old.nodeID} ${goesOn ? "goes on" : "has ended meanwhile, and is replaced"}`,
+          { cause: err },
+        );
       }
       say(`${worker.nodeID} is ready after ${seconds(startedAt)}, draining ${old.nodeID}`);
       const drainedAt = performance.now();
       const clean = await old.stop();
+      allClean &&= clean;
       say(`${old.nodeID} ${clean ? "has ended" : "was killed"} after ${seconds(drainedAt)}`);
     }
+    return allClean;
   }
 
   async stop(): Promise<boolean> {
@@ -100,6 +114,13 @@ export class Group {
     this.restarts++;
     this.#noteCrash(`${worker.nodeID} ended with ${how}`);
     await this.#pause();
+    await this.#replace(worker);
+  }
+
+  /** Nothing where a rolling restart was at it already: there would be one too many from then on. */
+  async #replace(worker: Worker): Promise<void> {
+    const staying = [...this.workers].filter((each) => !each.wasStopped && each !== this.#leaving);
+    if (staying.length >= this.replicas) return;
     const successor = await this.#bring(Number.POSITIVE_INFINITY).catch(() => undefined);
     if (successor) this.#options.say(`${successor.nodeID} is ready in the place of ${worker.nodeID}`);
   }
@@ -108,13 +129,14 @@ export class Group {
   async #bring(crashesMax: number): Promise<Worker> {
     for (;;) {
       if (this.#stopping) throw new Error("the cluster is stopping");
-      const worker = this.#open();
+      let worker: Worker | undefined;
       try {
+        worker = this.#open();
         await worker.ready;
         return worker;
       } catch (err) {
-        this.workers.delete(worker);
-        if (this.#stopping) throw err;
+        if (worker) this.workers.delete(worker);
+        if (this.#stopping || worker?.wasStopped) throw err;
         this.#noteCrash((err as Error).message);
         if (this.crashesInARow >= crashesMax) throw err;
         await this.#pause();

@@ -51,9 +51,13 @@ export class Worker {
       this.state = "ready";
       this.#ready.resolve();
     });
-    this.ended = once(this.#process, "exit").then(([code, signal]) => {
+    // Where there is no room for a process, its end is the error: no exit follows.
+    const end = once(this.#process, "exit").then(
+      ([code, signal]) => `${signal ?? `exit code ${code}`}${this.#reason && `: ${this.#reason}`}`,
+      (err: Error) => err.message,
+    );
+    this.ended = end.then((how) => {
       this.state = "ended";
-      const how = `${signal ?? `exit code ${code}`}${this.#reason && `: ${this.#reason}`}`;
       this.#ready.reject(new Error(`${nodeID} ended with ${how}`));
       return how;
     });

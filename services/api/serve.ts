@@ -6,6 +6,7 @@ import type { Context } from "moleculer";
 import { ShopError } from "../../lib/errors.ts";
 import { bearerTokenOf, idempotencyKeyOf } from "../../lib/headers.ts";
 import { isId } from "../../lib/ids.ts";
+import { REPEATED_ABOVE } from "../../mixins/retry.middleware.ts";
 import type { Principal } from "../../mixins/token-verifier.ts";
 import { hasBody, readBody } from "./body.ts";
 import { answer, answerResult, type Exchange } from "./exchange.ts";
@@ -47,8 +48,11 @@ export async function serve(serving: Serving, ctx: Context, exchange: Exchange):
   const operation = operationOf(route, req.method ?? "");
   if (operation.produces !== "*/*" && !accepts(req.headers.accept, operation.produces))
     throw new ShopError("not_acceptable", `This resource is only available as ${operation.produces}.`);
-  if (operation.auth === "service") requireService(serving, exchange);
-  else if (operation.auth !== "none") meta.user = await callerOf(serving, exchange, operation);
+  if (operation.auth === "service") {
+    requireService(serving, exchange);
+    // That service repeats for itself, by its carrier.
+    ctx.headers[REPEATED_ABOVE] = true;
+  } else if (operation.auth !== "none") meta.user = await callerOf(serving, exchange, operation);
   if (operation.handler) return runHandler(operation.handler, exchange);
 
   const params = await paramsOf(exchange, operation, route.params, query);

@@ -92,6 +92,22 @@ test("repeats what is idempotent while the failure may pass, and nothing else", 
   expect(requests).toHaveLength(5);
 });
 
+test("repeats at most a tenth of the calls beyond its reserve, and nothing that is repeated above", async () => {
+  open();
+  // Every other answer: the breaker never closes the way.
+  behaviours = Array.from({ length: 400 }, (_, i) =>
+    i % 2 ? answers(200, "1") : problem(503, "unavailable"),
+  );
+  for (let i = 0; i < 100; i++) await carrier.call(CALLER, READ, {}).catch(() => undefined);
+  expect(requests.length).toBeLessThanOrEqual(120);
+  open();
+  behaviours = [problem(503, "unavailable")];
+  requests = [];
+  const repeated = { ...CALLER, headers: { $repeatedAbove: true } } as Caller;
+  await expect(carrier.call(repeated, READ, {})).rejects.toMatchObject({ type: "unavailable" });
+  expect(requests).toHaveLength(1);
+});
+
 test("what hangs costs its time limit, for all tries together", async () => {
   open({ totalMs: 300, tryMs: 150 });
   behaviours = [hangs];

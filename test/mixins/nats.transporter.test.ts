@@ -1,6 +1,7 @@
 /** Against a real NATS server. Each of these fails on the framework's own transporter, which notices none of it. */
 import { type ChildProcess, spawn } from "node:child_process";
 import { once } from "node:events";
+import net from "node:net";
 import { afterAll, afterEach, beforeAll, beforeEach, expect, it } from "@jest/globals";
 import { ServiceBroker, type Transit } from "moleculer";
 import { NATS_TRANSPORTER, type NatsTransporter } from "../../mixins/nats.transporter.ts";
@@ -160,6 +161,37 @@ describe("a node on NATS", () => {
     await until("it is connected again", () => heard.includes("$transporter.connected"));
     expect(broker.transit?.connected).toBe(true);
     await until("the other is there again", () => broker.call("remote.ask").catch(() => false));
+  });
+
+  it("comes back to a server that has refused it for a while", async () => {
+    let isRefusing = false;
+    let refusals = 0;
+    const sockets = new Set<net.Socket>();
+    // In front of the real one: what a server says whose settings are being changed.
+    const front = net.createServer((from) => {
+      const to = net.connect(Number(new URL(nats.url).port), new URL(nats.url).hostname);
+      for (const socket of [from, to]) sockets.add(socket.on("error", () => undefined));
+      to.pipe(from);
+      if (!isRefusing) return void from.pipe(to);
+      from.once("data", () => {
+        refusals++;
+        from.end("-ERR 'Authorization Violation'\r\n");
+      });
+    });
+    await new Promise<void>((resolve) => front.listen(0, "127.0.0.1", resolve));
+    const refused = open(`nats://127.0.0.1:${(front.address() as net.AddressInfo).port}`);
+    try {
+      await refused.start();
+      isRefusing = true;
+      for (const socket of sockets) socket.destroy();
+      await until("it has been refused more than once", () => refusals >= 3);
+      isRefusing = false;
+      await until("it is connected again", () => refused.transit?.connected);
+    } finally {
+      await refused.stop();
+      for (const socket of sockets) socket.destroy();
+      front.close();
+    }
   });
 
   it("carries what is larger than NATS takes, both ways, and refuses what is absurd without keeping it", async () => {

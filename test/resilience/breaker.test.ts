@@ -123,6 +123,27 @@ describe("what counts as a failure", () => {
   });
 });
 
+describe("a node that waits in vain for a third one", () => {
+  test("is not left out for it", async () => {
+    nodes = new Nodes("shop");
+    const caller = await nodes.open("caller", [], ONCE);
+    const middle: ServiceSchema = {
+      name: "middle",
+      actions: {
+        ask: (ctx) =>
+          (ctx.params as { i: number }).i < 6 ? ctx.call("silent.ask", {}, { timeout: 10 }) : "ok",
+      },
+    };
+    await nodes.open("middle", [middle], ONCE);
+    const silent: ServiceSchema = { name: "silent", actions: { ask: () => new Promise(() => undefined) } };
+    const silentNode = await nodes.open("silent", [silent], ONCE);
+    // As one that is paused: it does not even tell of its own deadline.
+    Object.assign(silentNode.transit as object, { sendResponse: () => Promise.resolve() });
+    await outcomesOf(6, (i) => caller.call("middle.ask", { i }));
+    expect(await outcomesOf(1, () => caller.call("middle.ask", { i: 6 }))).toEqual({ ok: 1 });
+  });
+});
+
 describe("a node that comes back under its old id", () => {
   test.each(KINDS)("has a breaker that works: %s", async (kind) => {
     nodes = new Nodes(kind);

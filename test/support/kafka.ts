@@ -30,6 +30,17 @@ export const settingsOf = (kafka: Kafka, topic: string): Promise<Record<string, 
     );
   });
 
+/** Where a message of this key goes, in a topic of so many partitions. */
+export const partitionOf = (key: string, partitions: number): number =>
+  Partitioners.DefaultPartitioner()({
+    topic: "any",
+    partitionMetadata: Array.from({ length: partitions }, (_, partitionId) => ({
+      ...{ partitionErrorCode: 0, partitionId, leader: 0 },
+      ...{ replicas: [], isr: [] },
+    })),
+    message: { key, value: null },
+  });
+
 /** Declares the topic where it is not there, and adds these in order. */
 export async function produce(kafka: Kafka, topic: string, values: string[]): Promise<void> {
   const admin = kafka.admin();

@@ -100,6 +100,81 @@ export function consumerTests(title: string, startCarrier: () => Promise<Carrier
       expect(await chain.inConsumer("select 1 from dead_letters")).toEqual([]);
     }, 90_000);
 
+    test("poison events of several keys are tried side by side, and hold up no other key", async () => {
+      const keys = Array.from({ length: 8 }, newId);
+      const healthy = Array.from({ length: 8 }, newId);
+      chain.onEvents = async (_, events) => {
+        if (events.some(({ key, payload }) => keys.includes(key) && payload.n === 2))
+          throw new Error("poison");
+      };
+      const startedAt = performance.now();
+      await Promise.all([...keys, ...healthy].map((key) => chain.tell(key, upTo(3))));
+      // In the same delivery, or the one before: they are not behind a poison event of their key.
+      for (const key of healthy) await chain.arrived(key, upTo(3), 30_000);
+      for (const key of keys) await chain.arrived(key, [1, 3], 30_000);
+      expect(performance.now() - startedAt).toBeLessThan(30_000);
+      for (const key of keys) expect(await chain.taken(key)).toEqual([1, 3]);
+      for (const key of healthy) expect(await chain.taken(key)).toEqual(upTo(3));
+      const letters = await chain.inConsumer<{ attempts: number }>(
+        "delete from dead_letters returning attempts",
+      );
+      expect(letters).toEqual(keys.map(() => ({ attempts: 5 })));
+    }, 120_000);
+
+    test("poison events of one key are tried five times each, and block their partition for less than 30 s together", async () => {
+      const key = newId();
+      const tries = new Map<unknown, number>();
+      chain.onEvents = async (_, events) => {
+        const bad = events.find((event) => event.key === key && ![1, 8].includes(event.payload.n as number));
+        if (!bad) return;
+        if (events.length === 1) tries.set(bad.payload.n, (tries.get(bad.payload.n) ?? 0) + 1);
+        throw new Error("poison");
+      };
+      const startedAt = performance.now();
+      await chain.tell(key, upTo(8));
+      await chain.arrived(key, [1, 8], 60_000);
+      expect(performance.now() - startedAt).toBeLessThan(30_000);
+      expect(await chain.taken(key)).toEqual([1, 8]);
+      expect([...tries]).toEqual([2, 3, 4, 5, 6, 7].map((n) => [n, 5]));
+
+      // Replayed, they keep their order, also where the first takes longest.
+      chain.onEvents = async (tx, [event]) => {
+        if (event?.key === key && event.payload.n === 2) await tx.query({ text: "select pg_sleep(1)" });
+      };
+      await chain.inConsumer("update dead_letters set replay_at = now()");
+      await chain.arrived(key, upTo(8), 30_000);
+      expect(await chain.taken(key)).toEqual([1, 8, 2, 3, 4, 5, 6, 7]);
+    }, 120_000);
+
+    test("a replay that fails does not bring back a letter that was deleted meanwhile", async () => {
+      const key = newId();
+      let tries = 0;
+      chain.onEvents = async (_, events) => {
+        if (!events.some((event) => event.key === key)) return;
+        if (events.length === 1) tries++;
+        throw new Error("poison");
+      };
+      const count = async () => (await chain.inConsumer("select from dead_letters")).length;
+      await chain.tell(key, [1]);
+      await until("it is a dead letter", async () => (await count()) === 1, 30_000);
+      tries = 0;
+      await chain.inConsumer("update dead_letters set replay_at = now()");
+      await until("it is tried again", () => tries > 0);
+      await chain.inConsumer("delete from dead_letters");
+      // What comes after it in the same loop tells that the replay is over.
+      await chain.tell(newId(), [2], { version: 2 });
+      await until("there is another letter", async () => (await count()) === 1);
+      await chain.inConsumer("update dead_letters set replay_at = now()");
+      await until(
+        "that has failed again",
+        async () =>
+          (await chain.inConsumer("select from dead_letters where replay_at is not null")).length === 0,
+        30_000,
+      );
+      const left = await chain.inConsumer("delete from dead_letters returning error");
+      expect(left).toEqual([{ error: "version 2 of order.told is not known here" }]);
+    }, 90_000);
+
     test("an unknown version is a dead letter, an unknown type is passed over", async () => {
       const key = newId();
       await chain.tell(key, [1], { version: 2 });

@@ -70,6 +70,15 @@ function remote(broker: ServiceBroker, begun: string[]): ServiceSchema {
           return ctx.params.at === broker.nodeID ? new Promise(() => undefined) : broker.nodeID;
         },
       },
+      /** What it leaves behind is not JSON: in meta, or in the error's data. */
+      unsayable: {
+        ...OVER_STREAM,
+        handler(ctx: Context<{ where: "meta" | "data" }, { large?: bigint }>) {
+          if (ctx.params.where === "data")
+            throw new Errors.MoleculerError("out of numbers", 409, "NO_NUMBERS", { large: 1n });
+          ctx.meta.large = 1n;
+        },
+      },
       once: { ...OVER_STREAM, handler: () => new Promise(() => begun.push("once")) },
       chain: {
         ...OVER_STREAM,

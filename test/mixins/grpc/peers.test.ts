@@ -1,7 +1,6 @@
 /** Streams between nodes on a real NATS server: what they carry, and what happens to calls when they break. */
 import { type ChildProcess, spawn } from "node:child_process";
 import { once } from "node:events";
-import net from "node:net";
 import { ChannelCredentials, Client, Metadata, type ServiceError, status } from "@grpc/grpc-js";
 import { afterAll, afterEach, beforeAll, beforeEach, expect, it } from "@jest/globals";
 import { newId } from "../../../lib/ids.ts";
@@ -11,71 +10,9 @@ import type { Server } from "../../../scripts/servers/server.ts";
 import { describeWith } from "../../harness/servers.ts";
 import { until } from "../../support/until.ts";
 import { openPeer, type Peer } from "./peer.ts";
+import { type Direction, PortProxy } from "./port.proxy.ts";
 
 const describe = await describeWith(startNats);
-
-type Direction = "up" | "down";
-
-/** Stands in front of a node's gRPC port. What it freezes arrives when it thaws. */
-class PortProxy {
-  readonly #sockets = new Set<net.Socket>();
-  readonly #frozen = new Set<Direction>();
-  #held: { direction: Direction; pass: () => void }[] = [];
-  #server: net.Server | undefined;
-  #target = 0;
-  isRefusing = false;
-  /** On the way up. */
-  delayMs = 0;
-  passedUp = 0;
-
-  async open(target: number): Promise<number> {
-    this.#target = target;
-    this.#server = net.createServer((from) => {
-      if (this.isRefusing) return void from.destroy();
-      const to = net.connect(this.#target, "127.0.0.1");
-      for (const [a, b, direction] of [
-        [from, to, "up"],
-        [to, from, "down"],
-      ] as const) {
-        this.#sockets.add(a);
-        a.on("data", (bytes) => {
-          const pass = () => {
-            if (direction === "up") this.passedUp++;
-            b.write(bytes);
-          };
-          if (this.#frozen.has(direction)) this.#held.push({ direction, pass });
-          else if (direction === "up" && this.delayMs > 0) setTimeout(pass, this.delayMs).unref();
-          else pass();
-        });
-        a.on("error", () => undefined);
-        a.on("close", () => {
-          this.#sockets.delete(a);
-          b.destroy();
-        });
-      }
-    });
-    await new Promise<void>((resolve) => this.#server?.listen(0, "0.0.0.0", resolve));
-    return (this.#server.address() as net.AddressInfo).port;
-  }
-
-  freeze(...directions: Direction[]): void {
-    for (const direction of directions) this.#frozen.add(direction);
-  }
-
-  thaw(): void {
-    this.#frozen.clear();
-    for (const { pass } of this.#held.splice(0)) pass();
-  }
-
-  cut(): void {
-    for (const socket of this.#sockets) socket.destroy();
-  }
-
-  close(): void {
-    this.#server?.close();
-    this.cut();
-  }
-}
 
 describe("a call to another node", () => {
   let nats: Server;
@@ -170,6 +107,15 @@ describe("a call to another node", () => {
     });
   });
 
+  it("whose answer cannot be carried is told so, and its node goes on", async () => {
+    await streamTo("host");
+    const before = carried();
+    await expect(call("unsayable", { where: "meta" })).rejects.toMatchObject({ name: "TypeError" });
+    await expect(call("unsayable", { where: "data" })).rejects.toMatchObject({ type: "NO_NUMBERS" });
+    await expect(call("nothing")).resolves.toBeUndefined();
+    expect(carried()).toBe(before + 3);
+  });
+
   it("goes over NATS while the stream is down, and over the stream again when it is back", async () => {
     await streamTo("host");
     proxy.isRefusing = true;
@@ -228,6 +174,20 @@ describe("a call to another node", () => {
     expect(performance.now() - startedAt).toBeLessThan(4_900);
     child.kill("SIGCONT");
     await streamTo("child");
+  });
+
+  it("finds out that its node is silent where it waits for less long than that takes, too", async () => {
+    const child = await startChild("child");
+    await streamTo("child");
+    child.kill("SIGSTOP");
+    const startedAt = performance.now();
+    const opts = { nodeID: "child", timeout: 700 };
+    await Promise.allSettled([call("once", {}, opts), call("once", {}, opts)]);
+    await until("it is given up", () => !caller.broker.registry.nodes.get("child")?.available);
+    // Before a heartbeat is missed.
+    expect(performance.now() - startedAt).toBeLessThan(6_000);
+    child.kill("SIGCONT");
+    await until("it is taken back", () => caller.broker.registry.hasService("remote", "child"));
   });
 
   it.each([[["up"]], [["down"]], [["up", "down"]]] as [Direction[]][])(

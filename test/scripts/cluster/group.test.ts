@@ -19,6 +19,7 @@ function double(nodeID: string) {
     async stop() {
       worker.wasStopped = true;
       worker.state = "ended";
+      ready.fail(new Error(`${nodeID} ended with exit code 0`));
       ended.open("exit code 0");
       return true;
     },
@@ -40,19 +41,33 @@ function double(nodeID: string) {
 function open(replicas: number) {
   const doubles: ReturnType<typeof double>[] = [];
   const said: string[] = [];
+  let faults = 0;
   const group = new Group({
     name: "user",
     services: ["user"],
     replicas,
     say: (line) => said.push(line),
     open({ nodeID }) {
+      if (faults > 0) {
+        faults--;
+        throw new Error("spawn ENOMEM");
+      }
       const made = double(nodeID);
       doubles.push(made);
       return made.worker;
     },
   });
   const nth = (n: number) => until(`worker ${n} is opened`, () => doubles[n - 1]);
-  return { group, doubles, said, nth };
+  return {
+    group,
+    doubles,
+    said,
+    nth,
+    /** The next `count` workers cannot be opened. */
+    failToOpen(count: number) {
+      faults = count;
+    },
+  };
 }
 
 describe("a group of workers", () => {
@@ -100,6 +115,19 @@ describe("a group of workers", () => {
     expect(doubles.length).toBe(6);
   });
 
+  it("goes on where the machine has no room for a process right now", async () => {
+    const { group, nth, said, failToOpen } = open(1);
+    const started = group.start();
+    (await nth(1)).becomeReady();
+    await started;
+    failToOpen(1);
+    (await nth(1)).crash("SIGKILL");
+    (await nth(2)).becomeReady();
+    await until("it says so", () => said.at(-1)?.endsWith("is ready in the place of user-1"));
+    expect(said.join()).toContain("spawn ENOMEM; starting another");
+    await group.stop();
+  });
+
   it("restarts one after the other, and keeps the old worker where the new one fails", async () => {
     const { group, nth, doubles } = open(2);
     const started = group.start();
@@ -114,6 +142,74 @@ describe("a group of workers", () => {
     expect(said.join()).toMatch(/user-3 is ready.*draining user-1.*user-1 has ended/);
     expect([...group.workers].map(({ nodeID }) => nodeID)).toEqual(["user-2", "user-3"]);
     expect(doubles.length).toBe(4);
+    await group.stop();
+  });
+});
+
+describe("a rolling restart during which workers end by themselves", () => {
+  /** A second: ten times the first back-off. */
+  const quiet = () => new Promise((resolve) => setTimeout(resolve, 1_000));
+
+  async function started(replicas: number) {
+    const opened = open(replicas);
+    const start = opened.group.start();
+    for (let n = 1; n <= replicas; n++) (await opened.nth(n)).becomeReady();
+    await start;
+    return opened;
+  }
+  const idsOf = (group: Group) => [...group.workers].map(({ nodeID }) => nodeID);
+
+  it("leaves as many as there were where one ends before its turn", async () => {
+    const { group, nth, doubles } = await started(2);
+    const restarted = group.restart(() => undefined);
+    await nth(3);
+    (await nth(2)).crash("SIGKILL");
+    (await nth(4)).becomeReady();
+    (await nth(3)).becomeReady();
+    await restarted;
+    expect(idsOf(group).sort()).toEqual(["user-3", "user-4"]);
+    expect(doubles.length).toBe(4);
+    await group.stop();
+  });
+
+  it("leaves as many as there were where one ends while its successor starts", async () => {
+    const { group, nth, doubles } = await started(1);
+    const restarted = group.restart(() => undefined);
+    await nth(2);
+    (await nth(1)).crash("SIGKILL");
+    await quiet();
+    (await nth(2)).becomeReady();
+    await restarted;
+    expect(idsOf(group)).toEqual(["user-2"]);
+    expect(doubles.length).toBe(1 + 1);
+    await group.stop();
+  });
+
+  it("leaves as many as there were where one that is being brought back is replaced, too", async () => {
+    const { group, nth, doubles, said } = await started(1);
+    (await nth(1)).crash("SIGKILL");
+    await nth(2);
+    const restarted = group.restart(() => undefined);
+    (await nth(3)).becomeReady();
+    await restarted;
+    await quiet();
+    expect(idsOf(group)).toEqual(["user-3"]);
+    expect(doubles.length).toBe(3);
+    expect(said.join()).not.toContain("user-2 ended");
+    await group.stop();
+  });
+
+  it("replaces the old one where both have ended", async () => {
+    const { group, nth } = await started(1);
+    const restarted = group.restart(() => undefined);
+    restarted.catch(() => undefined);
+    await nth(2);
+    (await nth(1)).crash("SIGKILL");
+    await quiet();
+    (await nth(2)).crash("exit code 1");
+    await expect(restarted).rejects.toThrow("user-1 has ended meanwhile, and is replaced");
+    (await nth(3)).becomeReady();
+    expect(idsOf(group)).toEqual(["user-3"]);
     await group.stop();
   });
 });

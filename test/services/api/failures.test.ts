@@ -1,6 +1,7 @@
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from "@jest/globals";
 import { Errors } from "moleculer";
 import { ShopError } from "../../../lib/errors.ts";
+import { retryMiddleware } from "../../../mixins/retry.middleware.ts";
 import { TestGateway, USER_ID } from "./gateway.ts";
 import { expectProblem, failing, shop } from "./stand-ins.ts";
 
@@ -90,5 +91,36 @@ describe("what goes wrong behind the gateway", () => {
   test("answers 500 where an action's header or result cannot be sent", async () => {
     for (const path of ["/bad-header", "/bad-result"])
       expectProblem(await gateway.send(path), 500, "internal_error");
+  });
+});
+
+describe("a service of the shop that calls over HTTP", () => {
+  test("repeats for itself: the gateway does not repeat what it asks for, but what others do", async () => {
+    const hits = { count: 0 };
+    const handler = () => {
+      hits.count++;
+      throw new Errors.MoleculerRetryableError("the database is down", 503, "unavailable", {});
+    };
+    const action = { idempotent: true, handler };
+    const down = {
+      name: "down",
+      settings: { rest: "/" },
+      actions: {
+        forServices: { ...action, rest: "GET /for-services", auth: "service" },
+        forAll: { ...action, rest: "GET /for-all", auth: "none" },
+      },
+    } as never;
+    const secret = "secret-of-the-shop";
+    const middlewares = [((broker: never) => retryMiddleware(broker)) as never];
+    const asked = new TestGateway([down], { serviceSecret: secret }, { middlewares });
+    await asked.broker.start();
+    try {
+      expectProblem(await asked.send("/for-services", { token: secret }), 503, "unavailable");
+      expect(hits.count).toBe(1);
+      expectProblem(await asked.send("/for-all"), 503, "unavailable");
+      expect(hits.count).toBe(1 + 3);
+    } finally {
+      await asked.broker.stop();
+    }
   });
 });

@@ -28,7 +28,7 @@ const confirmed = (userId: string, { age = 0 } = {}): ShopEvent => {
   };
 };
 /** As whatever carries events would bring them. */
-const receive = (events: ShopEvent[]): Promise<void> => {
+const receive = (events: ShopEvent[]): Promise<number> => {
   const { delivery } = shop.broker.getLocalService("notification") as unknown as { delivery: Delivery };
   const arrivals = events.map((event, position) => ({
     ...{ topic: "orders" as const, partition: 0, position },
@@ -73,6 +73,27 @@ describe("an event", () => {
     expect(row).toMatchObject({ status: "pending", attempts: 0, repeats: 0 });
     expect(row.failure).toBe("nobody could be asked for the address");
   });
+
+  test("asks nobody for an address where nobody can be asked, and the framework warns of nothing", async () => {
+    const { broker } = shop;
+    const { registry, logger } = broker;
+    const [look, warn] = [registry.getActionEndpoints, logger.warn];
+    const warned: unknown[][] = [];
+    let looks = 0;
+    logger.warn = (...args: unknown[]) => warned.push(args);
+    registry.getActionEndpoints = (action: string) => {
+      if (action === "user.contacts") looks++;
+      return look.call(registry, action);
+    };
+    try {
+      await receive([confirmed(newId())]);
+      await until("it was looked for twice", () => looks >= 2, 15_000);
+      expect(warned).toEqual([]);
+    } finally {
+      Object.assign(registry, { getActionEndpoints: look });
+      Object.assign(logger, { warn });
+    }
+  }, 20_000);
 
   test("counts once, however often and in whatever company it comes", async () => {
     const userId = newId();
