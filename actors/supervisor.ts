@@ -1,8 +1,10 @@
 /**
  * Runs an actor's mailboxes and background loops, one-for-one: each fails and restarts by itself. A loop that throws
  * runs again after a back-off; one that keeps failing, or a mailbox whose batches keep failing, makes the node not
- * ready instead of spinning. Stopping ends the loops, then drains the mailboxes in the order they were made.
+ * ready instead of spinning. Stopping ends the loops, then drains the mailboxes in the order they were made; what does
+ * not end in time is named and left.
  */
+import { stopStep } from "../lib/stop.ts";
 import { type Clock, realClock } from "./clock.ts";
 import { Mailbox, type MailboxOptions, type MailboxStats } from "./mailbox.ts";
 
@@ -27,6 +29,7 @@ interface Loop {
   /** Takes the planned tick back; undefined while one runs. */
   cancel: (() => void) | undefined;
   running: Promise<void>;
+  isRunning: boolean;
   failuresInARow: number;
   lastError: string | undefined;
 }
@@ -44,7 +47,7 @@ export class Supervisor {
   readonly clock: Clock;
   readonly #mailboxes: Mailbox<never, unknown>[] = [];
   readonly #loops: Loop[] = [];
-  #stopping = false;
+  #stopping: Promise<void> | undefined;
 
   constructor(logger: Logger, clock: Clock = realClock) {
     this.#logger = logger;
@@ -63,6 +66,7 @@ export class Supervisor {
       options,
       cancel: undefined,
       running: Promise.resolve(),
+      isRunning: false,
       failuresInARow: 0,
       lastError: undefined,
     };
@@ -91,13 +95,25 @@ export class Supervisor {
     ];
   }
 
-  async stop(): Promise<void> {
-    this.#stopping = true;
-    for (const loop of this.#loops) {
-      loop.cancel?.();
-      await loop.running;
-    }
+  /** May be asked more than once, and waits once. */
+  stop(): Promise<void> {
+    this.#stopping ??= stopStep("actors", this.#logger, this.#end(), () => this.#busy().join(", "));
+    return this.#stopping;
+  }
+
+  async #end(): Promise<void> {
+    for (const loop of this.#loops) loop.cancel?.();
+    await Promise.all(this.#loops.map(({ running }) => running));
     for (const mailbox of this.#mailboxes) await mailbox.drain();
+  }
+
+  #busy(): string[] {
+    return [
+      ...this.#loops.filter(({ isRunning }) => isRunning).map(({ options }) => `the loop ${options.name}`),
+      ...this.#mailboxes
+        .filter(({ stats }) => stats.depth + stats.inFlight > 0)
+        .map(({ stats: { name, depth, inFlight } }) => `${name} (${inFlight} batches, ${depth} messages)`),
+    ];
   }
 
   #plan(loop: Loop, delayMs: number): void {
@@ -112,6 +128,7 @@ export class Supervisor {
   async #tick(loop: Loop): Promise<void> {
     const { name, intervalMs, tick } = loop.options;
     let pauseMs = intervalMs * (0.8 + 0.4 * this.clock.random());
+    loop.isRunning = true;
     try {
       if (await tick()) pauseMs = 0;
       loop.failuresInARow = 0;
@@ -125,6 +142,8 @@ export class Supervisor {
         `${name} failed ${loop.failuresInARow} time(s) in a row, next try in ${Math.round(pauseMs)} ms:`,
         err,
       );
+    } finally {
+      loop.isRunning = false;
     }
     this.#plan(loop, pauseMs);
   }

@@ -4,13 +4,14 @@
  * any service: repositories do, as functions `(db, args)`.
  */
 import { readdir, readFile } from "node:fs/promises";
-import knex from "knex";
+import type { Knex } from "knex";
 import type { ServiceSchema } from "moleculer";
 import pg from "pg";
 import { databaseUrlOf } from "../config/database.ts";
 import { config, type DatabaseName } from "../config/index.ts";
 import { toArrayLiteral } from "../lib/array-literal.ts";
 import { ShopError } from "../lib/errors.ts";
+import { stopStep } from "../lib/stop.ts";
 import { measure, type Reading } from "./measures.ts";
 
 // Amounts, counts and versions stay below 2^53 (checked at the edge), so bigint columns are read as numbers.
@@ -34,16 +35,6 @@ export interface Database extends Queryable {
   /** How its connections are used right now. */
   pool(): { busy: number; idle: number; waiting: number };
   close(): Promise<void>;
-}
-
-/** Builds SQL whose shape depends on the request (sorting, filters); run it with `db.query(nativeOf(query))`. */
-export const sql = knex({ client: "pg" });
-
-export function nativeOf(builder: {
-  toSQL(): { toNative(): { sql: string; bindings: readonly unknown[] } };
-}): Statement {
-  const native = builder.toSQL().toNative();
-  return { text: native.sql, values: [...native.bindings] };
 }
 
 /** SQLSTATE of a PostgreSQL error, or undefined for any other error. */
@@ -138,7 +129,10 @@ export function databaseMixin(service: DatabaseName, migrations: URL): Partial<S
       if (config.environment !== "test") await refuseLossyServer(this.db, service);
     },
     async stopped() {
-      await this.db?.close();
+      const { db, logger } = this as unknown as { db?: Database; logger: { warn(): void } };
+      if (!db) return;
+      const waitsFor = () => `${db.pool().busy} connections of ${service} that are in use`;
+      await stopStep("database", logger, db.close(), waitsFor);
     },
   };
 }
@@ -187,27 +181,41 @@ export async function createDatabaseIfMissing(url: string): Promise<void> {
 
 /** Runs the folder's SQL files that have not run yet, in order of name, each in its own transaction. */
 export async function migrate(url: string, folder: URL): Promise<void> {
-  const runner = knex({ client: "pg", connection: url, pool: { min: 0, max: 2 } });
+  const files = (await readdir(folder)).filter((name) => name.endsWith(".sql")).sort();
   const lock = new pg.Client({ connectionString: url });
   await lock.connect();
+  let runner: Knex | undefined;
   try {
+    // The usual start finds nothing to do. It then waits for nobody's migration, and does not load what migrates.
+    if (await isMigrated(lock, files)) return;
+    const { default: knex } = await import("knex");
+    runner = knex({ client: "pg", connection: url, pool: { min: 0, max: 2 } });
     // The advisory lock ends with its connection, so a runner killed half-way blocks nobody. Whoever holds it knows
     // that knex's own lock row, which a kill leaves behind, belongs to nobody.
     await lock.query("select pg_advisory_lock(4711)");
     const migrationSource = {
-      getMigrations: async () => (await readdir(folder)).filter((name) => name.endsWith(".sql")).sort(),
+      getMigrations: async () => files,
       getMigrationName: (name: string) => name,
       getMigration: async (name: string) => {
         const text = await readFile(new URL(name, folder), "utf8");
-        return { up: (tx: knex.Knex) => tx.raw(text), down: async () => undefined };
+        return { up: (tx: Knex) => tx.raw(text), down: async () => undefined };
       },
     };
     await runner.migrate.forceFreeMigrationsLock({ migrationSource });
     await runner.migrate.latest({ migrationSource });
   } finally {
     await lock.end();
-    await runner.destroy();
+    await runner?.destroy();
   }
+}
+
+/** A name is there from the moment on at which all that its file does is committed. */
+async function isMigrated(client: pg.Client, files: readonly string[]): Promise<boolean> {
+  const known = await client.query("select to_regclass('knex_migrations') is not null as known");
+  if (!known.rows[0].known) return false;
+  const { rows } = await client.query<{ name: string }>("select name from knex_migrations");
+  const done = new Set(rows.map(({ name }) => name));
+  return files.every((name) => done.has(name));
 }
 
 /** A yes vote is a promise that outlives a power cut: refuse a server that is set to forget. */

@@ -23,6 +23,7 @@ type EventLoop = ReturnType<typeof monitorEventLoopDelay>;
 
 /** How often the event loop is looked at; what it takes by itself is taken off the reading. */
 const LOOK_MS = 10;
+const CLOSE_MS_MAX = 500;
 const QUANTILES = [0.5, 0.99, 1] as const;
 
 const ports = new WeakMap<ServiceBroker, number>();
@@ -79,8 +80,11 @@ export function nodeServerMiddleware({
       async stopped() {
         eventLoop?.disable();
         if (!server?.listening) return;
+        const closed = new Promise((resolve) => server.close(resolve));
+        // A scrape may wait for a database that does not answer.
+        setTimeout(() => server.closeAllConnections(), CLOSE_MS_MAX).unref();
         server.closeIdleConnections();
-        await new Promise((resolve) => server.close(resolve));
+        await closed;
       },
     } as unknown as Middleware;
   };

@@ -4,6 +4,7 @@
  * Neither params nor messages of errors leave the node: both may hold what is private.
  */
 import { type ServiceBroker, type Span, TracerExporters } from "moleculer";
+import { stopStep } from "../lib/stop.ts";
 import { toSpanId, toTraceId } from "../lib/traceparent.ts";
 
 /** For the broker's options: each broker makes an instance of its own. (The type knows the stock names only.) */
@@ -42,7 +43,7 @@ export class OtlpExporter extends TracerExporters.Base {
 
   override async stop(): Promise<void> {
     clearInterval(this.#timer);
-    await this.flush();
+    await stopStep("traces", this.broker.logger, this.flush());
   }
 
   override spanFinished(span: Span): void {

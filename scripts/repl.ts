@@ -15,6 +15,8 @@ try {
 }
 
 async function main(): Promise<void> {
+  // Nobody probes a console, and in a node's container that node has the port.
+  delete process.env.METRICS_PORT;
   // Not static: a faulty configuration throws when it is read.
   const { config } = await import("../config/index.ts");
   if (!config.transporter)

@@ -7,6 +7,7 @@ import { readdirSync } from "node:fs";
 import { setTimeout as sleep } from "node:timers/promises";
 import { type BrokerOptions, type Context, ServiceBroker, type ServiceSchema } from "moleculer";
 import { config, expectedBy, type ServiceName } from "../config/index.ts";
+import { STEPS_MS_MAX, stopStep } from "../lib/stop.ts";
 import { Grpc } from "../mixins/grpc.middleware.ts";
 import options from "../moleculer.config.ts";
 import node from "../services/node/node.service.ts";
@@ -14,9 +15,10 @@ import node from "../services/node/node.service.ts";
 /** Nodes that start together see each other within a second or two; after this it is worth a line. */
 const MISSING_MS_MAX = 5_000;
 /** A node that does not answer in this time is dead or paused: it calls nobody. */
-const PONG_MS_MAX = 2_000;
-/** Above the shop's own 5 s for an answer, below what a supervisor grants a stop. */
-const IDLE_MS_MAX = 8_000;
+const PONG_MS_MAX = STEPS_MS_MAX.leave;
+
+/** The framework waits for calls once more. */
+const LEFT_MS_MAX = 500;
 
 /** The service that answers for the node itself. */
 const NODE = "node";
@@ -105,6 +107,12 @@ export class ShopBroker extends ServiceBroker {
    */
   override async stop(): Promise<void> {
     await this.#finish();
+    // What has not ended by now was waited for.
+    const { tracking } = this.options;
+    this.options.tracking = {
+      ...tracking,
+      shutdownTimeout: Math.min(tracking?.shutdownTimeout ?? 0, LEFT_MS_MAX),
+    };
     await super.stop();
   }
 
@@ -132,9 +140,22 @@ export class ShopBroker extends ServiceBroker {
     this.started = false; // readiness fails from here on
     clearTimeout(this.#missingTimer);
     if (this.transit?.connected) await this.#leave();
-    await Promise.all([this.#settle("api"), this.grpc?.drain()]);
-    if (this.transit) await this.#untilIdle();
+    const over = new AbortController();
+    const waitsFor = () => this.#running().join(", ") || "clients";
+    await stopStep("calls", this.logger, this.#endCalls(over.signal), waitsFor);
+    over.abort();
     await this.#settle("transaction-manager");
+  }
+
+  async #endCalls(over: AbortSignal): Promise<void> {
+    await Promise.all([this.#settle("api"), this.grpc?.drain()]);
+    // Nobody sends more, so what is running ends: calls of other nodes, which need our mailboxes and theirs.
+    while (this.#running().length > 0 && !over.aborted) await sleep(5);
+  }
+
+  /** The names of the actions that run here, or are waited for. */
+  #running(): string[] {
+    return [this, ...this.services].flatMap(trackedOf);
   }
 
   async #settle(name: string): Promise<void> {
@@ -148,13 +169,6 @@ export class ShopBroker extends ServiceBroker {
     await this.#announce();
   }
 
-  /** Nobody sends more, so what is running ends: calls of other nodes, which need our mailboxes and theirs. */
-  async #untilIdle(): Promise<void> {
-    const calls = () => [this, ...this.services].reduce((sum, tracker) => sum + trackedOf(tracker).length, 0);
-    for (const givesUpAt = performance.now() + IDLE_MS_MAX; calls() > 0 && performance.now() < givesUpAt; )
-      await sleep(5);
-  }
-
   override fatal(message: string, cause?: Error): void {
     const fault = new Error(message, { cause });
     // The framework's constructor may call this, before our fields exist.
@@ -165,11 +179,11 @@ export class ShopBroker extends ServiceBroker {
   }
 }
 
-/** Calls under way, but for the one that asks for the end of all calls. */
+/** The names of calls under way, but for the one that asks for the end of all calls. */
 const trackedOf = (tracker: object) =>
-  ((tracker as { _trackedContexts?: Context[] })._trackedContexts ?? []).filter(
-    ({ action }) => action?.name !== `${NODE}.drain`,
-  );
+  ((tracker as { _trackedContexts?: Context[] })._trackedContexts ?? [])
+    .map(({ action, eventName }) => action?.name ?? eventName ?? "")
+    .filter((name) => name !== `${NODE}.drain`);
 
 /** A folder may hold more than one service: the transaction manager's has the operators' beside it. */
 async function loadServices(name: ServiceName): Promise<ServiceSchema[]> {

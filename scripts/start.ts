@@ -7,11 +7,11 @@ import { constants } from "node:os";
 
 // Not static: on an older Node their own imports would fail first, with a message that helps nobody.
 refuseOldNode();
+// What hot reload replaces would be kept in every version.
+if (!process.argv.includes("--hot")) (await import("./compile-cache.ts")).keepCompiled();
 const { banner } = await import("./banner.ts");
 const { describe } = await import("./describe.ts");
 
-// The gateway's open connections may hold the stop; what has not finished by then never will.
-const STOP_MS_MAX = 25_000;
 // npm passes a terminal's Ctrl-C on to us, which the terminal has sent already.
 const ECHO_MS = 1_000;
 
@@ -94,20 +94,26 @@ async function fail(err: unknown): Promise<void> {
 /** Undoes the start backwards. The first step, broker.stop(), makes readiness fail before it waits for anything. */
 async function stop(): Promise<boolean> {
   stopping ??= { since: performance.now() };
+  // Imported here, because an old Node must be refused before anything of ours is loaded.
+  const { left, STOP_MS_MAX } = await import("../lib/stop.ts");
+  const endsAt = stopping.since + STOP_MS_MAX;
   giveUp();
   // A start that is half-way would otherwise go on behind our back; its failure is reported by whoever started it.
   let clean = await inTime(
     started.catch(() => undefined),
     "the start",
+    endsAt,
   );
-  for (const step of undo.splice(0).reverse()) clean = (await inTime(step(), "a part of the shop")) && clean;
-  return clean;
+  for (const step of undo.splice(0).reverse())
+    clean = (await inTime(step(), "a part of the shop", endsAt)) && clean;
+  return clean && left.length === 0;
 }
 
-async function inTime(work: Promise<void>, what: string): Promise<boolean> {
+/** One end for all of it: whoever waits for this process counts from the signal. */
+async function inTime(work: Promise<void>, what: string, endsAt: number): Promise<boolean> {
   const late = Promise.withResolvers<never>();
-  const tooLate = new Error(`it took more than ${STOP_MS_MAX / 1000} s`);
-  const timer = setTimeout(() => late.reject(tooLate), STOP_MS_MAX);
+  const leftMs = endsAt - performance.now();
+  const timer = setTimeout(() => late.reject(new Error("its time was over")), leftMs);
   try {
     await Promise.race([work, late.promise]);
     return true;

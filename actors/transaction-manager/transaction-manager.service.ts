@@ -7,6 +7,7 @@ import type { Context, ServiceSchema } from "moleculer";
 import { config } from "../../config/index.ts";
 import { isOutOfReach, ShopError } from "../../lib/errors.ts";
 import { newId } from "../../lib/ids.ts";
+import { stopStep } from "../../lib/stop.ts";
 import { actorsMixin } from "../../mixins/actors.mixin.ts";
 import { databaseMixin, unavailable } from "../../mixins/database.mixin.ts";
 import { ForeignParticipant } from "../../mixins/grpc/foreign.ts";
@@ -208,15 +209,19 @@ const service: ServiceSchema = {
   },
 
   async stopped() {
-    await this.manager?.settle();
+    await this.drain();
     for (const participant of (this.foreign as Foreign | undefined)?.values() ?? []) participant.close();
   },
 
   methods: {
     /** Finishes what it drives. The shop calls it while the participants still listen. */
-    async drain(): Promise<void> {
-      await this.manager?.settle();
-      await this.supervisor.stop();
+    drain(): Promise<void> {
+      const settle = async () => {
+        await this.manager?.settle();
+        await this.supervisor.stop();
+      };
+      this.draining ??= stopStep("manager", this.logger, settle(), () => "transactions that it drives");
+      return this.draining;
     },
   },
 };

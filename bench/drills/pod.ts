@@ -1,20 +1,45 @@
 /**
- * A node as Kubernetes would run it: a process of scripts/start.ts with one group of services, probed over HTTP as a
- * kubelet probes, sent requests only while it is ready, and ended as a pod is: out of the endpoints, preStop, SIGTERM,
- * grace. What the cluster would do to it and nothing more, so what a drill shows of it holds there.
+ * A node as Kubernetes would run it: a process of scripts/start.ts with one group of services, probed over HTTP by the
+ * probes of k8s/base as a kubelet does, sent requests only while it is ready, and ended as a pod is: out of the
+ * endpoints, preStop, SIGTERM, grace. What the cluster would do to it and nothing more, so what a drill shows of it
+ * holds there.
  */
 import type { ChildProcess } from "node:child_process";
+import { readFileSync } from "node:fs";
+import path from "node:path";
+import { parse } from "yaml";
 import { freePort } from "../../scripts/ports.ts";
-import { endOf, hasEnded, type Site } from "./site.ts";
+import { endOf, hasEnded, ROOT, type Site } from "./site.ts";
 
-// As in k8s/base/node.patch.yaml, the periods shorter so that a short drill sees enough of them.
-const PERIOD_MS = 500;
-const PROBE_MS_MAX = 2_000;
-const READINESS_FAILURES_MAX = 3;
-const LIVENESS_FAILURES_MAX = 6;
-const PRE_STOP_MS = 2_000;
-const GRACE_MS = 40_000;
-const START_MS_MAX = 120_000;
+interface Probe {
+  httpGet: { path: string };
+  periodSeconds: number;
+  timeoutSeconds: number;
+  failureThreshold: number;
+}
+
+interface PodSpec {
+  terminationGracePeriodSeconds: number;
+  containers: [
+    Record<"startupProbe" | "readinessProbe" | "livenessProbe", Probe> & {
+      lifecycle: { preStop: { sleep: { seconds: number } } };
+    },
+  ];
+}
+
+const manifest = parse(readFileSync(path.join(ROOT, "k8s/base/node.patch.yaml"), "utf8"));
+const spec: PodSpec = manifest.spec.template.spec;
+const [{ startupProbe, readinessProbe, livenessProbe, lifecycle }] = spec.containers;
+
+const PRE_STOP_MS = lifecycle.preStop.sleep.seconds * 1_000;
+// The grace begins with the preStop.
+const GRACE_MS = spec.terminationGracePeriodSeconds * 1_000 - PRE_STOP_MS;
+
+export interface Stop {
+  /** When it was sent SIGTERM, by performance.now(). */
+  signalledAt: number;
+  tookMs: number;
+}
 
 export class Pod {
   readonly name: string;
@@ -23,12 +48,13 @@ export class Pod {
   isReady = false;
   isTerminating = false;
   /** Times that a kubelet would have restarted it. */
-  livenessFailures = 0;
+  restarts = 0;
+  /** From its start until it was found ready. */
+  readonly readyMs: Promise<number>;
   readonly #site: Site;
   readonly #probeUrl: string;
   readonly #process: ChildProcess;
-  #unready = 0;
-  #dead = 0;
+  readonly #becomesReady = Promise.withResolvers<void>();
 
   private constructor(
     site: Site,
@@ -40,62 +66,74 @@ export class Pod {
     this.name = name;
     this.url = `http://127.0.0.1:${ports[0]}`;
     this.#probeUrl = `http://127.0.0.1:${ports[1]}`;
+    const startedAt = performance.now();
     this.#process = site.run(process.execPath, ["scripts/start.ts"], name, {
       env: { ...env, NODEID: name, PORT: String(ports[0]), METRICS_PORT: String(ports[1]), GRPC_PORT: "0" },
     });
-    void this.#probe().catch(() => undefined); // the drill is over
+    this.readyMs = this.#becomesReady.promise.then(() => Math.round(performance.now() - startedAt));
+    // Whoever waits for it hears why; a drill that is over waits for nobody.
+    this.readyMs.catch(() => undefined);
+    this.#watch().catch((err) => this.#becomesReady.reject(err));
   }
 
   static async start(site: Site, name: string, services: string, env: Record<string, string>): Promise<Pod> {
     return new Pod(site, name, [await freePort(), await freePort()], { ...env, SERVICES: services });
   }
 
-  /** Resolves when it takes requests. */
-  async ready(): Promise<void> {
-    const givesUpAt = performance.now() + START_MS_MAX;
-    while (!this.isReady) {
-      if (hasEnded(this.#process) || performance.now() > givesUpAt)
-        throw new Error(`${this.name} does not become ready: ${this.#site.tailOf(this.name)}`);
-      await this.#site.pause(50);
-    }
-  }
-
-  /** Resolves with how long the stop took from SIGTERM, in milliseconds. Throws where it was not clean. */
-  async terminate(): Promise<number> {
+  /** Throws where the stop was not clean. */
+  async terminate(): Promise<Stop> {
     this.isTerminating = true;
     await this.#site.pause(PRE_STOP_MS);
-    const startedAt = performance.now();
+    const signalledAt = performance.now();
     this.#process.kill("SIGTERM");
     const killer = setTimeout(() => this.#process.kill("SIGKILL"), GRACE_MS);
     const how = await endOf(this.#process);
     clearTimeout(killer);
     if (how !== 0) throw new Error(`${this.name} ended with ${how}: ${this.#site.tailOf(this.name)}`);
-    return Math.round(performance.now() - startedAt);
+    return { signalledAt, tookMs: Math.round(performance.now() - signalledAt) };
   }
 
-  async #probe(): Promise<void> {
-    while (!hasEnded(this.#process)) {
-      const [ready, live] = await Promise.all([this.#ask("/health/ready"), this.#ask("/health/live")]);
-      this.#unready = ready ? 0 : this.#unready + 1;
-      if (ready) this.isReady = true;
-      else if (this.#unready >= READINESS_FAILURES_MAX) this.isReady = false;
-      // A process that is starting or ending has no port; a kubelet's startup probe and its own knowledge cover that.
-      if (this.isReady && !this.isTerminating) {
-        this.#dead = live ? 0 : this.#dead + 1;
-        if (this.#dead === LIVENESS_FAILURES_MAX) this.livenessFailures++;
-      }
-      await this.#site.pause(PERIOD_MS);
-    }
+  async #watch(): Promise<void> {
+    await this.#ask(startupProbe, (failures) => {
+      if (failures === startupProbe.failureThreshold) throw this.#neverReady("does not start");
+      return failures > 0;
+    });
+    await Promise.all([
+      this.#ask(readinessProbe, (failures) => {
+        if (failures === 0) this.isReady = true;
+        else if (failures >= readinessProbe.failureThreshold) this.isReady = false;
+        if (this.isReady) this.#becomesReady.resolve();
+        return true;
+      }),
+      this.#ask(livenessProbe, (failures) => {
+        if (failures === livenessProbe.failureThreshold && !this.isTerminating) this.restarts++;
+        return true;
+      }),
+    ]);
     this.isReady = false;
+    throw this.#neverReady("ended before it was ready");
   }
 
-  async #ask(path: string): Promise<boolean> {
+  /** Asks every period while the process lives and `told`, which hears of the failures in a row, answers true. */
+  async #ask(probe: Probe, told: (failures: number) => boolean): Promise<void> {
+    for (let failures = 0; !hasEnded(this.#process); await this.#site.pause(probe.periodSeconds * 1_000)) {
+      failures = (await this.#isWell(probe)) ? 0 : failures + 1;
+      if (!told(failures)) return;
+    }
+  }
+
+  async #isWell({ httpGet, timeoutSeconds }: Probe): Promise<boolean> {
     try {
-      const answer = await fetch(this.#probeUrl + path, { signal: AbortSignal.timeout(PROBE_MS_MAX) });
+      const signal = AbortSignal.timeout(timeoutSeconds * 1_000);
+      const answer = await fetch(this.#probeUrl + httpGet.path, { signal });
       await answer.arrayBuffer();
       return answer.ok;
     } catch {
       return false;
     }
+  }
+
+  #neverReady(how: string): Error {
+    return new Error(`${this.name} ${how}: ${this.#site.tailOf(this.name)}`);
   }
 }

@@ -14,7 +14,7 @@ import { findPostmaster, isAlive, type Postmaster } from "../../scripts/postgres
 
 export const ROOT = path.resolve(import.meta.dirname, "../..");
 
-// A shop drains for 25 s at most; what is left after this is not worth waiting for in a directory that goes.
+// What is left after this is not worth waiting for in a directory that goes.
 const STOP_MS_MAX = 15_000;
 
 export interface RunOptions {

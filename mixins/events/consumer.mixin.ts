@@ -7,6 +7,7 @@
 import type { ServiceSchema } from "moleculer";
 import { config } from "../../config/index.ts";
 import { partsOf } from "../../lib/event.ts";
+import { stopStep } from "../../lib/stop.ts";
 import { actorsMixin } from "../actors.mixin.ts";
 import { measure, type Reading } from "../measures.ts";
 import { tracesOf } from "../traces.ts";
@@ -99,7 +100,7 @@ export const consumerMixin: Partial<ServiceSchema> = {
 
   async stopped() {
     this.stopping.abort(new Stopping());
-    await this.group?.stop();
+    await stopStep("kafka", this.logger, this.group?.stop());
   },
 
   methods: {

@@ -6,6 +6,7 @@
  */
 import type { Context, ServiceSchema } from "moleculer";
 import { config } from "../../config/index.ts";
+import { stopStep } from "../../lib/stop.ts";
 import { actorsMixin } from "../actors.mixin.ts";
 import type { Database } from "../database.mixin.ts";
 import { measure } from "../measures.ts";
@@ -136,7 +137,7 @@ export const outboxMixin: Partial<ServiceSchema> = {
   },
 
   async stopped() {
-    await this.kafkaRelay?.stop();
+    await stopStep("kafka", this.logger, this.kafkaRelay?.stop());
   },
 
   methods: {

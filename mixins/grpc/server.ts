@@ -13,6 +13,7 @@ import {
 import { ReflectionService } from "@grpc/reflection";
 import { HealthImplementation } from "grpc-health-check";
 import type { ActionSchema, ServiceBroker } from "moleculer";
+import { STEPS_MS_MAX } from "../../lib/stop.ts";
 import { CONTRACT, definitionOf, MAPPINGS, type Mapping, SERVED } from "../../proto/contract.ts";
 import { TokenVerifier } from "../token-verifier.ts";
 import { serverCredentials } from "./credentials.ts";
@@ -27,10 +28,10 @@ setLogVerbosity(logVerbosity.NONE);
 export const MESSAGE_BYTES_MAX = 1024 * 1024;
 /** A connection that is dead without saying so is found within 25 s. */
 export const KEEPALIVE = { "grpc.keepalive_time_ms": 20_000, "grpc.keepalive_timeout_ms": 5_000 };
-/** After it, calls that still run are cut off; below the grace period orchestrators give (30 s). */
-const DRAIN_MS_MAX = 10_000;
 /** For last answers to get out, where somebody watches health for ever. */
 const FLUSH_MS_MAX = 500;
+/** After it, calls that still run are cut off. */
+const DRAIN_MS_MAX = STEPS_MS_MAX.calls - FLUSH_MS_MAX;
 
 export class GrpcServer {
   /** What our own nodes show when they open a stream to this one. */

@@ -9,11 +9,11 @@ import { setPriority } from "node:os";
 import { createInterface } from "node:readline";
 import { setTimeout as sleep } from "node:timers/promises";
 import type { ServiceName } from "../../config/index.ts";
+import { STOP_MS_MAX } from "../../lib/stop.ts";
+import { COMPILE_CACHE } from "../compile-cache.ts";
 import type { WorkerMessage } from "./worker.ts";
 
 const PROGRAM = new URL("./worker.ts", import.meta.url).pathname;
-// A gateway drains for 10 s at most, a node's calls for 8; what is left after this never ends by itself.
-const STOP_MS_MAX = 25_000;
 
 export type WorkerState = "starting" | "ready" | "draining" | "ended";
 
@@ -40,7 +40,8 @@ export class Worker {
   constructor({ nodeID, services, env, print }: WorkerOptions) {
     this.nodeID = nodeID;
     this.services = services;
-    this.#process = services.includes("api") ? forkGateway(env) : forkNode(env);
+    const workerEnv = { ...COMPILE_CACHE, ...env };
+    this.#process = services.includes("api") ? forkGateway(workerEnv) : forkNode(workerEnv);
     this.pid = this.#process.pid as number;
     this.#ready.promise.catch(() => undefined);
     for (const stream of [this.#process.stdout, this.#process.stderr])

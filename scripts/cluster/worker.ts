@@ -5,6 +5,7 @@
  */
 import { setTimeout as sleep } from "node:timers/promises";
 import { config } from "../../config/index.ts";
+import { left, STOP_MS_MAX } from "../../lib/stop.ts";
 import { readiness } from "../../mixins/readiness.ts";
 import { describe } from "../describe.ts";
 import { createShop } from "../shop.ts";
@@ -13,9 +14,6 @@ import { createShop } from "../shop.ts";
 export type WorkerMessage = { kind: "ready" } | { kind: "failed"; reason: string };
 
 const READY_POLL_MS = 25;
-// The supervisor kills what takes longer; this is for the case that it is gone.
-const STOP_MS_MAX = 25_000;
-
 process.on("SIGINT", () => undefined);
 process.on("SIGTERM", () => void stop());
 process.on("disconnect", () => void stop());
@@ -38,10 +36,11 @@ try {
 async function stop(): Promise<void> {
   if (stopping) return;
   stopping = true;
+  // The supervisor kills what takes longer; this is for the case that it is gone.
   setTimeout(() => process.exit(1), STOP_MS_MAX).unref();
   broker.giveUpConnecting();
   await broker.stop();
-  process.exit(exitCode);
+  process.exit(left.length > 0 ? 1 : exitCode);
 }
 
 /** The supervisor shows the reason where it reports a worker that keeps crashing. */

@@ -131,7 +131,7 @@ function workloadOf(object: KubernetesObject): Workload {
     pod: template.spec,
     containers,
     isNode: labels["app.kubernetes.io/component"] === "node",
-    isOurs: containers.some(({ image }) => /\/concord:/.test(image ?? "")),
+    isOurs: containers.some(({ image }) => /(^|\/)concord[:@]/.test(image ?? "")),
   };
 }
 

@@ -1,5 +1,6 @@
 /** Rules about what runs: images, probes, stopping, rolling over, what each node hosts and is told. */
 import { SERVICES } from "../../config/index.ts";
+import { STOP_MS_MAX } from "../../lib/stop.ts";
 import { read } from "./build.ts";
 import type { ResourceSet, Workload } from "./resource-set.ts";
 import type { Rule } from "./rules.ts";
@@ -13,15 +14,7 @@ const VARIABLES = new Set([
   ...["CACHER", "KAFKA_BROKERS", "GRPC_PORT"],
 ]);
 
-/** A constant of a source, in milliseconds: it decides how long a stop may take, and stands in one place only. */
-function milliseconds(file: string, pattern: RegExp): number {
-  const value = pattern.exec(read(file))?.[1];
-  if (value === undefined)
-    throw new Error(`${file} no longer says ${pattern}; adjust scripts/k8s/workload.rules.ts`);
-  return Number(value.replaceAll("_", ""));
-}
-export const STOP_SECONDS_MAX = milliseconds("scripts/start.ts", /STOP_MS_MAX = ([\d_]+)/) / 1_000;
-export const TRACKING_SECONDS_MAX = milliseconds("moleculer.config.ts", /shutdownTimeout: ([\d_]+)/) / 1_000;
+const STOP_SECONDS_MAX = STOP_MS_MAX / 1_000;
 /** Between the last line of the log and the kubelet's noticing. */
 const SPARE_SECONDS = 5;
 
@@ -68,7 +61,6 @@ export const WORKLOAD_RULES: Readonly<Record<string, Rule>> = {
         `is killed after ${grace} s: ${preStop} (preStop) + ${STOP_SECONDS_MAX} (drain) + ${SPARE_SECONDS} = ${needed}`,
       preStop < 3 &&
         `stops ${preStop} s after its end is known; endpoints and ingress need a few seconds to hear of it`,
-      TRACKING_SECONDS_MAX >= STOP_SECONDS_MAX && "gives calls in flight longer than the whole stop",
     ];
   }),
 

@@ -12,14 +12,15 @@ import {
 import { type Socket, Server as TcpServer } from "node:net";
 import { type ErrorCode, ShopError } from "../../lib/errors.ts";
 import { newId } from "../../lib/ids.ts";
+import { STEPS_MS_MAX } from "../../lib/stop.ts";
 import { responseHeaders } from "./headers.ts";
 import { problemOf } from "./problem.ts";
 
 /** A request line of URL_CHARS_MAX and 8 KB of headers. */
 const HEADER_BYTES_MAX = 16 * 1024;
 export const URL_CHARS_MAX = 8 * 1024;
-/** After it, requests that still run are cut off; below the grace period orchestrators give (30 s). */
-const DRAIN_MS_MAX = 10_000;
+/** After it, requests that still run are cut off. */
+const DRAIN_MS_MAX = STEPS_MS_MAX.calls;
 /** A busy client uses its connection several times in this time; nobody notices that a stop takes that much longer. */
 const LINGER_MS = 500;
 

@@ -9,6 +9,7 @@ import type { Context, Service, ServiceSchema } from "moleculer";
 import { config } from "../../config/index.ts";
 import { ShopError } from "../../lib/errors.ts";
 import { newId } from "../../lib/ids.ts";
+import { stopStep } from "../../lib/stop.ts";
 import { type Database, databaseMixin, unavailable } from "../../mixins/database.mixin.ts";
 import { SharedRedis } from "../../mixins/redis.ts";
 import type { Identity } from "../user/api.ts";
@@ -261,7 +262,7 @@ const auth = {
   async stopped(this: AuthService) {
     clearInterval(this.tidyTimer);
     this.redis?.close();
-    await this.tidying;
+    await stopStep("actors", this.logger, this.tidying, () => "old logins that are being deleted");
     this.users.close();
   },
 };

@@ -32,8 +32,8 @@ const PAUSE_MS_MAX = 3_600_000;
 const ATTEMPTS_MAX = 80;
 /** After a database that is away, until the result is recorded. */
 const RECORD_AGAIN_MS = 1_000;
-/** What is being sent has so long to end when the service stops; a node has more than this to stop. */
-const STOP_MS_MAX = 5_000;
+/** What is being sent has so long to end when the service stops, a second less than the step of the stop has. */
+const STOP_MS_MAX = 3_000;
 
 export interface MailerOptions {
   db: Database;

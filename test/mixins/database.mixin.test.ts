@@ -1,12 +1,20 @@
-/** What `transaction` promises: everything is durable when it resolves, and nothing is stored when it throws. */
-import { afterAll, beforeAll, expect, test } from "@jest/globals";
-import { type Database, isTransient, openDatabase } from "../../mixins/database.mixin.ts";
+/**
+ * What `transaction` promises: everything is durable when it resolves, and nothing is stored when it throws. And what a
+ * start asks of the migrations.
+ */
+import { mkdtemp, rm, writeFile } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import path from "node:path";
+import { pathToFileURL } from "node:url";
+import { afterAll, beforeAll, describe, expect, test } from "@jest/globals";
+import pg from "pg";
+import { type Database, isTransient, migrate, openDatabase } from "../../mixins/database.mixin.ts";
 import { cloneDatabases, type TestDatabases } from "../harness/databases.ts";
 
 let databases: TestDatabases;
 let db: Database;
 beforeAll(async () => {
-  databases = await cloneDatabases(["product"]);
+  databases = await cloneDatabases(["product", "payment"]);
   // One connection, so that each test uses what the one before has left.
   db = openDatabase(databases.urlOf("product"), 1);
   await db.query({ text: "create table notes (id int primary key)" });
@@ -47,4 +55,44 @@ test("work that swallows the error of a statement throws at the COMMIT, which st
   expect(await stored()).toEqual([1]);
   await db.transaction((tx) => tx.query(insert(4)));
   expect(await stored()).toEqual([1, 4]);
+});
+
+describe("the migrations of a start", () => {
+  let folder: string;
+  beforeAll(async () => {
+    folder = await mkdtemp(path.join(tmpdir(), "shop-migrations-"));
+    // It has its own already; whose tables these are does not matter here.
+    await query("drop table knex_migrations, knex_migrations_lock");
+    await addFile("0001_first.sql", "create table first (id int)");
+    await start();
+  });
+  afterAll(() => rm(folder, { recursive: true }));
+
+  const addFile = (name: string, text: string) => writeFile(path.join(folder, name), text);
+  const start = () => migrate(url(), pathToFileURL(`${folder}/`));
+  const url = () => databases.urlOf("payment");
+  const query = async (text: string) => {
+    const client = new pg.Client({ connectionString: url() });
+    await client.connect();
+    await client.query(text).finally(() => client.end());
+  };
+
+  test("wait for nobody where nothing is to be done", async () => {
+    const other = new pg.Client({ connectionString: url() });
+    await other.connect();
+    await other.query("select pg_advisory_lock(4711)");
+    await start();
+    await other.end();
+  });
+
+  test("run what is new, once", async () => {
+    await addFile("0002_second.sql", "create table second (id int)");
+    await Promise.all([start(), start()]);
+    await start();
+  });
+
+  test("let the version before start on a database that has been brought further", async () => {
+    await rm(path.join(folder, "0002_second.sql"));
+    await start();
+  });
 });

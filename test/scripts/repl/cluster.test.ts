@@ -45,7 +45,14 @@ describe("an operator of a shop of two nodes", () => {
       `DATABASE_URL_${environmentName(name)}`,
       url,
     ]);
-    operator = new Console("scripts/repl.ts", [], { ...env, ...Object.fromEntries(urls), HOME: home });
+    // In a node's container the console finds METRICS_PORT set, and the port taken.
+    const taken = { METRICS_PORT: new URL(nats.url).port };
+    operator = new Console("scripts/repl.ts", [], {
+      ...env,
+      ...taken,
+      ...Object.fromEntries(urls),
+      HOME: home,
+    });
     await operator.until(/\$ $/);
   }, 60_000);
   afterAll(async () => {
