@@ -133,6 +133,8 @@ export interface Config {
   /** Of topics that are made at the start. */
   readonly kafkaPartitions: number;
   readonly kafkaReplication: number;
+  /** How long the topics that the shop makes keep events. */
+  readonly kafkaRetentionDays: number;
   /** How long published events are kept, and the ids of those that were taken. */
   readonly eventRetentionDays: number;
   /** `nats://host:port`, several separated by commas, or undefined for a shop of one process. */
@@ -274,6 +276,15 @@ export function loadConfig(env: Environment): Config {
   for (const broker of kafkaBrokers)
     if (!/^[^/@\s:]+:\d{1,5}$/.test(broker)) faults.push(`KAFKA_BROKERS has ${broker}: expected host:port`);
 
+  // A week, so that a consumer that was away over the holidays misses nothing.
+  const eventRetentionDays = integer("EVENT_RETENTION_DAYS", 7, 1, 3_650);
+  const kafkaRetentionDays = integer("KAFKA_RETENTION_DAYS", eventRetentionDays, 1, 3_650);
+  if (kafkaRetentionDays > eventRetentionDays)
+    faults.push(
+      `KAFKA_RETENTION_DAYS=${kafkaRetentionDays}: more than EVENT_RETENTION_DAYS=${eventRetentionDays}; consumers ` +
+        "remember what they took for twice the latter, and would take again what Kafka still had",
+    );
+
   const rateLimit = rateLimitOf(text("RATE_LIMIT"), faults);
 
   const logLevel = text("LOGLEVEL") ?? "info";
@@ -330,8 +341,8 @@ export function loadConfig(env: Environment): Config {
     // Three consumers of one kind at once; more can be added to a topic later, and then a key may change its partition.
     kafkaPartitions: integer("KAFKA_PARTITIONS", 3, 1, 1_000),
     kafkaReplication: integer("KAFKA_REPLICATION", 1, 1, 10),
-    // A week, so that a consumer that was away over the holidays misses nothing.
-    eventRetentionDays: integer("EVENT_RETENTION_DAYS", 7, 1, 3_650),
+    kafkaRetentionDays,
+    eventRetentionDays,
     transporter,
     serviceUrls: Object.freeze(serviceUrls),
     serviceSecret,

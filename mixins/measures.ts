@@ -44,6 +44,7 @@ export const METRICS = {
     "Events that nobody has been told of yet, 10,000 meaning that or more",
   ],
   shop_outbox_oldest_seconds: ["gauge", "Age of the oldest of them, 0 where there is none"],
+  shop_outbox_refused_events: ["gauge", "Events that Kafka refused, which wait for an operator"],
   shop_consumer_lag_events: [
     "gauge",
     "Events that were published and have not had their effect at a consumer, by topic, 10,000 meaning that or more",

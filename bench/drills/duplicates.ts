@@ -62,7 +62,11 @@ export const duplicates: Drill = {
     const poisonedAt = await send(site, servers, sent, poison);
     await shop.query(
       "order",
-      "update outbox set published_at = now(), position = nextval('outbox_position')",
+      `with sent as (
+         update outbox set published_at = now(), position = nextval('outbox_position') returning position
+       )
+       insert into outbox_readers (consumer, position) select 'kafka', max(position) from sent
+       on conflict (consumer) do update set position = excluded.position`,
     );
     await chain.untilThrough(site, THROUGH_MS_MAX);
 
@@ -135,7 +139,13 @@ async function send(
   poison: ShopEvent,
 ): Promise<number> {
   const kafka = new Kafka({
-    ...{ brokers: [servers.kafka.server.url], clientId: "drill", partitions: 3, replication: 1 },
+    ...{
+      brokers: [servers.kafka.server.url],
+      clientId: "drill",
+      partitions: 3,
+      replication: 1,
+      retentionDays: 1,
+    },
     log: (line) => site.log("kafka-client", line),
   });
   let poisonedAt = 0;

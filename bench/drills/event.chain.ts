@@ -14,8 +14,9 @@ const TELLERS = ["order", "user", "product"] as const;
 const LOOK_MS = 250;
 
 export interface Backlog {
+  /** What Kafka has not acknowledged. */
   unpublished: number;
-  /** Published, and not taken by notification; null where a Kafka that has just come back cannot tell yet. */
+  /** In Kafka, and not taken by notification; null where a Kafka that has just come back cannot tell yet. */
   untaken: number | null;
   /** Taken, and not mailed. */
   unsent: number;
@@ -56,7 +57,11 @@ export class EventChain {
   async backlog(): Promise<Backlog> {
     const unpublished = await Promise.all(
       TELLERS.map((name) =>
-        this.#count(name, "select count(*)::int as n from outbox where published_at is null"),
+        this.#count(
+          name,
+          `select count(*)::int as n from outbox where published_at is null
+             or position > coalesce((select position from outbox_readers where consumer = 'kafka'), 0)`,
+        ),
       ),
     );
     return {

@@ -55,6 +55,8 @@ export interface Delivered {
   key: string;
   value: string;
   headers: Record<string, string>;
+  /** When it was there, by Kafka's clock. */
+  atMs: number;
 }
 
 export class EventServers {
@@ -152,6 +154,7 @@ export class EventServers {
           delivered.push({
             ...{ topic, partition, key: String(key), value: String(value) },
             headers: Object.fromEntries(Object.entries(headers).map(([name, text]) => [name, String(text)])),
+            atMs: Number(message.timestamp),
           });
           const place = `${topic} ${partition}`;
           if (Number(message.offset) + 1 >= (missing.get(place) ?? 0)) missing.delete(place);

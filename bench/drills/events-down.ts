@@ -3,6 +3,8 @@
  * with both servers up and with both killed; the rate may hardly differ. With both up, a constant rate of events must be
  * published within a second.
  */
+import { eventOf } from "../../lib/event.ts";
+import { topicName } from "../../mixins/events/topics.ts";
 import { percentile } from "../../scripts/replay/report.ts";
 import { Crowd } from "./crowd.ts";
 import type { Drill } from "./drill.ts";
@@ -45,18 +47,12 @@ export const eventsDown: Drill = {
     }
     await chain.untilThrough(site, THROUGH_MS_MAX);
 
-    const since = await newest(shop);
+    const since = Date.now();
     crowd.begin(EVENTS_PER_SECOND, { mix: ORDERS });
     await site.pause(2 * seconds * 1_000);
     const { requests, orderIds, perSecond } = await crowd.end();
     const throughMs = await chain.untilThrough(site, THROUGH_MS_MAX);
-    const lags = await shop.query<{ ms: number }>(
-      "order",
-      `select extract(epoch from published_at - created_at)::float8 * 1000 as ms from outbox
-       where sequence > $1 order by 1`,
-      [since],
-    );
-    const lagsMs = lags.map(({ ms }) => Math.round(ms));
+    const lagsMs = await lagsSince(servers, since);
     const figures = await chain.judge();
     const report = await shop.audit({ acknowledged: orderIds, eventsSettled: true });
     site.say(auditLine(report));
@@ -85,10 +81,13 @@ export const eventsDown: Drill = {
 
 const sum = (numbers: readonly number[]): number => numbers.reduce((total, n) => total + n, 0);
 
-async function newest(shop: Shop): Promise<string> {
-  const [row] = await shop.query<{ sequence: string }>(
-    "order",
-    "select coalesce(max(sequence), 0) as sequence from outbox",
-  );
-  return row?.sequence ?? "0";
+/** From the beginning of each order's transaction until its event was in Kafka's log, of those since then; sorted. */
+async function lagsSince(servers: EventServers, since: number): Promise<number[]> {
+  const lags = new Map<string, number>();
+  for (const { value, atMs } of await servers.read([topicName(servers.namespace, "orders")])) {
+    const event = eventOf(value);
+    const toldAt = Date.parse(event?.time ?? "");
+    if (event && toldAt >= since && !lags.has(event.id)) lags.set(event.id, atMs - toldAt);
+  }
+  return [...lags.values()].toSorted((one, other) => one - other);
 }

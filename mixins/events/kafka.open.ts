@@ -11,13 +11,14 @@ interface Logger {
 
 /** Undefined where events do not travel by Kafka. Connects to nothing yet. */
 export function openKafka(logger: Logger): Kafka | undefined {
-  const { kafkaBrokers, kafkaPartitions, kafkaReplication, nodeId } = config;
+  const { kafkaBrokers, kafkaPartitions, kafkaReplication, kafkaRetentionDays, nodeId } = config;
   if (kafkaBrokers.length === 0) return undefined;
   return new Kafka({
     brokers: kafkaBrokers,
     clientId: nodeId,
     partitions: kafkaPartitions,
     replication: kafkaReplication,
+    retentionDays: kafkaRetentionDays,
     // What matters of it comes as an error too.
     log: (text) => logger.debug(text),
   });

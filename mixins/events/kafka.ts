@@ -7,6 +7,7 @@ import { setTimeout as sleep } from "node:timers/promises";
 import {
   type Admin,
   Kafka as Client,
+  type ConfigResourceTypes,
   type Consumer,
   type EachBatchPayload,
   logLevel,
@@ -15,6 +16,8 @@ import {
 } from "kafkajs";
 import RequestQueue from "kafkajs/src/network/requestQueue/index.js";
 import { type Deliver, type Fetched, Hand } from "./kafka.hand.ts";
+import { SentOffsets } from "./sent.offsets.ts";
+import { topicSettings } from "./topics.ts";
 
 export { type IncomingMessage, NoLongerOurs } from "./kafka.hand.ts";
 
@@ -34,10 +37,10 @@ const FETCH_MS_MAX = 500;
 const PARTITIONS_AT_ONCE = 3;
 /** A closing that Kafka does not answer ends by itself. */
 const CLOSE_MS_MAX = 3_000;
-/** An order of a thousand lines with long names is larger than Kafka's default of 1 MB. */
-const MESSAGE_BYTES_MAX = 4_000_000;
 /** Of one request; it makes one batch of each partition, which must stay below the limit of a message. */
 const REQUEST_BYTES_MAX = 1_000_000;
+/** Kafka's number for a topic among what has settings; the library's name for it is no export that Node finds. */
+const TOPIC_RESOURCE: ConfigResourceTypes.TOPIC = 2;
 
 // The library plans its look at requests that wait also where none does, in the past: each connection then looks a
 // thousand times a second, and Node warns of the first. It looks when there is something to see; requests are sent, and
@@ -52,6 +55,7 @@ export interface KafkaOptions {
   clientId: string;
   partitions: number;
   replication: number;
+  retentionDays: number;
   /** What the library says, for whoever wants to know it all. */
   log: (text: string) => void;
 }
@@ -90,6 +94,7 @@ export class Kafka {
   #producer: Promise<Producer> | undefined;
   #admin: Promise<Admin> | undefined;
   readonly #declared = new Set<string>();
+  readonly #sent = new SentOffsets();
   #isClosed = false;
   readonly #closed = Promise.withResolvers<never>();
 
@@ -110,15 +115,14 @@ export class Kafka {
     });
   }
 
-  /** Makes topics that are not there. */
+  /** Makes topics that are not there. Looks again after a failure, for Kafka may have come back without them. */
   async declare(topics: readonly string[]): Promise<void> {
     if (topics.every((topic) => this.#declared.has(topic))) return;
-    await this.#untilClosed(this.#declare(topics));
+    await this.#administer((admin) => this.#declare(admin, topics));
     for (const topic of topics) this.#declared.add(topic);
   }
 
-  async #declare(topics: readonly string[]): Promise<void> {
-    const admin = await this.#administrator();
+  async #declare(admin: Admin, topics: readonly string[]): Promise<void> {
     const there = new Set(await admin.listTopics());
     const missing = topics.filter((topic) => !there.has(topic));
     const { partitions, replication } = this.#options;
@@ -130,33 +134,53 @@ export class Kafka {
           topic,
           numPartitions: partitions,
           replicationFactor: replication,
-          configEntries: [
-            { name: "max.message.bytes", value: String(MESSAGE_BYTES_MAX) },
-            // One replica may be away, and what was acknowledged is on disk at another.
-            { name: "min.insync.replicas", value: String(Math.max(1, replication - 1)) },
-          ],
+          configEntries: Object.entries(topicSettings(topic, this.#options)).map(([name, value]) => ({
+            name,
+            value: String(value),
+          })),
         })),
       });
   }
 
+  /** Whether a topic has never had a message. Throws where there is none, and then it is not thought to be declared. */
+  async isEmpty(topic: string): Promise<boolean> {
+    const partitions = await this.#administer((admin) => admin.fetchTopicOffsets(topic));
+    const isEmpty = partitions.every(({ high }) => Number(high) === 0);
+    if (isEmpty) this.#sent.forget(topic);
+    return isEmpty;
+  }
+
+  /** The largest message that a topic takes, whoever declared it. */
+  async messageBytesMax(topic: string): Promise<number> {
+    const resource = { type: TOPIC_RESOURCE, name: topic, configNames: ["max.message.bytes"] };
+    const query = { includeSynonyms: false, resources: [resource] };
+    const { resources } = await this.#administer((admin) => admin.describeConfigs(query));
+    return Number(resources[0]?.configEntries[0]?.configValue);
+  }
+
   /** Resolves when all replicas have them; those of one key stay in order. */
   async publish(topic: string, messages: readonly OutgoingMessage[]): Promise<void> {
+    await this.declare([topic]);
     this.#producer ??= this.#connectProducer();
     const current = this.#producer;
     try {
       const producer = await this.#untilClosed(current);
       for (const part of partsOf(messages))
-        await this.#untilClosed(producer.send({ topic, acks: -1, messages: part }));
+        this.#sent.follow(topic, await this.#untilClosed(producer.send({ topic, acks: -1, messages: part })));
     } catch (err) {
       if (this.#producer === current) this.#producer = undefined;
       void current.then((producer) => inTime(producer.disconnect())).catch(() => undefined);
-      throw isRefusal(err) ? new MessageRefused((err as Error).message, { cause: err }) : err;
+      if (isRefusal(err)) throw new MessageRefused((err as Error).message, { cause: err });
+      this.#declared.clear();
+      throw err;
     }
   }
 
   /** Joins a group. Resolves when its messages begin to come. */
   async join({ group, topics, deliver }: Subscription): Promise<Membership> {
     this.#expectOpen();
+    // Whoever joins again declares again: Kafka may have come back without the topics.
+    this.#declared.clear();
     const consumer = this.#client.consumer({
       groupId: group,
       sessionTimeout: SESSION_MS,
@@ -188,13 +212,8 @@ export class Kafka {
   }
 
   /** How many messages of each topic a group has not taken. */
-  async lag(group: string, topics: readonly string[]): Promise<Map<string, number>> {
-    return this.#untilClosed(this.#lag(group, topics));
-  }
-
-  async #lag(group: string, topics: readonly string[]): Promise<Map<string, number>> {
-    const admin = await this.#administrator();
-    try {
+  lag(group: string, topics: readonly string[]): Promise<Map<string, number>> {
+    return this.#administer(async (admin) => {
       const taken = await admin.fetchOffsets({ groupId: group, topics: [...topics] });
       const lags = taken.map(async ({ topic, partitions }) => {
         const offsets = new Map(partitions.map(({ partition, offset }) => [partition, Number(offset)]));
@@ -205,10 +224,7 @@ export class Kafka {
         return [topic, behind.reduce((sum, n) => sum + n, 0)] as const;
       });
       return new Map(await Promise.all(lags));
-    } catch (err) {
-      this.#forgetAdministrator();
-      throw err;
-    }
+    });
   }
 
   /** What is under way fails at once; what Kafka makes of it, its repeat will show. */
@@ -246,20 +262,22 @@ export class Kafka {
     return producer;
   }
 
-  async #administrator(): Promise<Admin> {
+  /** One that has failed is replaced by a new one. */
+  async #administer<Result>(work: (admin: Admin) => Promise<Result>): Promise<Result> {
     this.#expectOpen();
     if (!this.#admin) {
       const admin = this.#client.admin();
       this.#admin = connecting(admin).then(() => admin);
-      this.#admin.catch(() => this.#forgetAdministrator());
     }
-    return this.#admin;
-  }
-
-  #forgetAdministrator(): void {
-    const admin = this.#admin;
-    this.#admin = undefined;
-    void admin?.then((connected) => inTime(connected.disconnect())).catch(() => undefined);
+    const current = this.#admin;
+    try {
+      return await this.#untilClosed(current.then(work));
+    } catch (err) {
+      if (this.#admin === current) this.#admin = undefined;
+      this.#declared.clear();
+      void current.then((connected) => inTime(connected.disconnect())).catch(() => undefined);
+      throw err;
+    }
   }
 }
 

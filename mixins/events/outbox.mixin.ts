@@ -1,13 +1,14 @@
 /**
- * Publishes a service's outbox: rows that were written in the transaction of what they tell. With Kafka a relay sends
- * them there, lowest first, and marks them after the acknowledgement; without, marking is the publishing, and consumers
- * ask for what comes after the position they have reached. A crash in between publishes again; consumers drop what
- * they have taken. Any number of replicas may run.
+ * Publishes a service's outbox: rows that were written in the transaction of what they tell get positions, and then are a
+ * log that is read in its order: by consumers, which ask for what comes after the position they have reached, and where
+ * there is Kafka by a relay that sends it there. A crash in between sends again; consumers drop what they have taken.
+ * Any number of replicas may run, those with Kafka beside those without.
  */
 import type { Context, ServiceSchema } from "moleculer";
 import { config } from "../../config/index.ts";
 import { stopStep } from "../../lib/stop.ts";
 import { actorsMixin } from "../actors.mixin.ts";
+import type { Database } from "../database.mixin.ts";
 import { measure } from "../measures.ts";
 import { kafkaOutage, openKafka } from "./kafka.open.ts";
 import { KafkaRelay } from "./kafka.relay.ts";
@@ -16,19 +17,32 @@ import {
   knownReaders,
   type Lag,
   lagAfter,
-  markPublished,
+  noteReader,
   outboxLag,
+  outboxLagOf,
   type PositionedEvent,
   pruneOutbox,
-  unpublished,
+  publishNext,
 } from "./outbox.rows.ts";
+import { countRefused, KAFKA } from "./relay.rows.ts";
 import { topicOf } from "./topics.ts";
 
-/** Paced, so that mail never competes with checkouts for the disk: at most 250 events every quarter second. */
+/** How long an event waits at most before it is published; many share the statement, and its way to the disk. */
 const INTERVAL_MS = 250;
+/** Some 10 ms of PostgreSQL's; in larger batches each event takes several times as long. After a full one comes the next. */
 const BATCH_MAX = 250;
+/** An operator waits for it. */
+const REPLAY_MS = 1_000;
 /** What is deleted with age may wait. */
 const PRUNE_MS = 60_000;
+/** How old it may be what is written down of a reader, by which nothing but deletion and a new carrier go. */
+const NOTED_MS = 60_000;
+
+/** What is known here of a reader. */
+interface Reader {
+  position: number;
+  notedAt: number;
+}
 
 export interface EventsParams {
   /** The service that asks. */
@@ -59,7 +73,7 @@ export const outboxMixin: Partial<ServiceSchema> = {
       params: { consumer: "string", after: POSITION, limit: { ...POSITION, min: 1, max: 1_000 } },
       async handler(ctx: Context<EventsParams>): Promise<EventsAnswer> {
         const { consumer, after, limit } = ctx.params;
-        this.readers.set(consumer, after);
+        await this.note(consumer, after);
         return eventsAfter(this.db, after, limit);
       },
     },
@@ -81,26 +95,31 @@ export const outboxMixin: Partial<ServiceSchema> = {
       params: {},
       async handler(): Promise<OutboxLag> {
         const known = await knownReaders(this.db);
-        for (const [consumer, after] of this.readers as Map<string, number>)
-          known.set(consumer, Math.max(after, known.get(consumer) ?? 0));
+        for (const [consumer, { position }] of this.readers as Map<string, Reader>)
+          known.set(consumer, Math.max(position, known.get(consumer) ?? 0));
+        // What it has not got counts as not published.
+        if (this.kafkaRelay) known.delete(KAFKA);
         const readers = [...known].map(async ([consumer, after]) => ({
           consumer,
           ...(await lagAfter(this.db, after)),
         }));
-        return { ...(await outboxLag(this.db)), readers: await Promise.all(readers) };
+        return { ...(await this.lag()), readers: await Promise.all(readers) };
       },
     },
   },
 
   created() {
     /** How far each consumer says that it is. */
-    this.readers = new Map<string, number>();
+    this.readers = new Map<string, Reader>();
+    /** Those that it was said of that nothing is kept for them. */
+    this.ignored = new Set<string>();
     measure(this, async () => {
       if (!this.db) return [];
-      const { events, seconds } = await outboxLag(this.db);
+      const { events, seconds } = await this.lag();
       return [
         ["shop_outbox_unpublished_events", events],
         ["shop_outbox_oldest_seconds", seconds],
+        ["shop_outbox_refused_events", await countRefused(this.db)],
       ];
     });
   },
@@ -108,6 +127,12 @@ export const outboxMixin: Partial<ServiceSchema> = {
   async started() {
     this.kafkaRelay = this.openRelay();
     this.supervisor.loop({ name: "relay", intervalMs: INTERVAL_MS, tick: () => this.relay() });
+    if (this.kafkaRelay)
+      this.supervisor.loop({
+        name: "relay-replays",
+        intervalMs: REPLAY_MS,
+        tick: () => this.kafkaRelay.replay(),
+      });
     this.supervisor.loop({ name: "outbox-prune", intervalMs: PRUNE_MS, tick: () => this.prune() });
   },
 
@@ -122,19 +147,42 @@ export const outboxMixin: Partial<ServiceSchema> = {
       const { broker, db, logger, name } = this;
       return new KafkaRelay({
         ...{ service: name, topic: topicOf(name), namespace: config.namespace, nodeId: config.nodeId },
-        ...{ broker, db, kafka, outage: kafkaOutage(logger) },
+        ...{ broker, db, kafka, outage: kafkaOutage(logger), logger },
       });
     },
 
+    /** What is published is in the log; Kafka has it a moment later, or when it is there again. */
     async relay(): Promise<boolean> {
-      if (this.kafkaRelay) return this.kafkaRelay.tick(BATCH_MAX);
-      const sequences = await unpublished(this.db, BATCH_MAX);
-      if (sequences.length > 0) await markPublished(this.db, sequences);
-      return false;
+      const relay: KafkaRelay | undefined = this.kafkaRelay;
+      if (relay && !(await relay.holdsLease())) return false;
+      const published = await publishNext(this.db, BATCH_MAX);
+      const isMoreToSend = (await relay?.send()) ?? false;
+      return published === BATCH_MAX || isMoreToSend;
     },
 
-    prune(): Promise<boolean> {
-      return this.db.transaction((tx: never) => pruneOutbox(tx, config.eventRetentionDays, this.readers));
+    lag(): Promise<Lag> {
+      return this.kafkaRelay ? outboxLagOf(this.db, KAFKA) : outboxLag(this.db);
+    },
+
+    async note(consumer: string, position: number): Promise<void> {
+      const now = performance.now();
+      const notedAt = (this.readers as Map<string, Reader>).get(consumer)?.notedAt ?? -NOTED_MS;
+      const isDue = now - notedAt >= NOTED_MS;
+      if (isDue) await noteReader(this.db, consumer, position);
+      this.readers.set(consumer, { position, notedAt: isDue ? now : notedAt });
+    },
+
+    async prune(): Promise<boolean> {
+      await this.kafkaRelay?.look();
+      const days = config.eventRetentionDays;
+      const { more, ignored } = await (this.db as Database).transaction((tx) => pruneOutbox(tx, days));
+      for (const consumer of ignored.filter((name) => !this.ignored.has(name)))
+        this.logger.warn(
+          `${consumer} has not asked for events for ${days} days: they are not kept for it any more. If it is gone ` +
+            `for good: npm run events -- forget ${this.name} ${consumer}`,
+        );
+      this.ignored = new Set(ignored);
+      return more;
     },
   },
 };

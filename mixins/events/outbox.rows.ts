@@ -1,7 +1,7 @@
 /**
- * All SQL of an outbox. Publishing gives a row its position: under a lock that is held until it is visible, so positions
- * become visible in their order, and whoever has read up to one has missed nothing below it. A number of `sequence`
- * that commits late gets a late position; nothing here remembers a range of a sequence.
+ * All SQL of an outbox, which is a log: publishing gives a row its position, under a lock that is held until it is
+ * visible, so positions become visible in their order, and whoever has read up to one has missed nothing below it. A
+ * number of `sequence` that commits late gets a late position; nothing here remembers a range of a sequence.
  */
 import type { ShopEvent } from "../../lib/event.ts";
 import type { Queryable } from "../database.mixin.ts";
@@ -12,7 +12,6 @@ export interface PositionedEvent extends ShopEvent {
 }
 
 interface EventRow {
-  sequence: number;
   id: string;
   type: string;
   version: number;
@@ -23,69 +22,67 @@ interface EventRow {
   position: number;
 }
 
-const COLUMNS = "sequence, id, type, version, key, payload, created_at, trace, position";
-
-const eventOf = ({ created_at, trace, sequence: _, position: __, ...row }: EventRow): ShopEvent => ({
+const eventOf = ({ created_at, trace, position, ...row }: EventRow): PositionedEvent => ({
   ...row,
   time: created_at.toISOString(),
   traceparent: trace,
+  position,
 });
-
-/** Numbers of what nobody has been told of yet, the lowest first. */
-export async function unpublished(db: Queryable, limit: number): Promise<number[]> {
-  const { rows } = await db.query<{ sequence: number }>({
-    name: "outbox-unpublished",
-    text: "select sequence from outbox where published_at is null order by sequence limit $1",
-    values: [limit],
-  });
-  return rows.map((row) => row.sequence);
-}
-
-/** The same with the events themselves, by their numbers. */
-export async function unpublishedEvents(db: Queryable, limit: number): Promise<Map<number, ShopEvent>> {
-  const { rows } = await db.query<EventRow>({
-    name: "outbox-unpublished-events",
-    text: `select ${COLUMNS} from outbox where published_at is null order by sequence limit $1`,
-    values: [limit],
-  });
-  return new Map(rows.map((row) => [row.sequence, eventOf(row)]));
-}
 
 /** Any number, the same for all replicas; 4711 is the migrations'. */
 const POSITIONS_LOCK = 4712;
 
-/** Marks these as published. A rival that marks the same finds nothing left to mark. */
-export async function markPublished(db: Queryable, sequences: readonly number[]): Promise<void> {
-  await db.query({
+/**
+ * Publishes the lowest numbers that have no position. One that a rival is publishing keeps what the rival gave it.
+ * Answers how many these were.
+ */
+export async function publishNext(db: Queryable, limit: number): Promise<number> {
+  const { rowCount } = await db.query({
     name: "outbox-published",
-    // The lock is had before the first row is looked for, and goes when the rows can be seen. An index scan meets them
-    // in the order of their numbers, in which those of one key were committed.
-    text: `update outbox set published_at = now(), position = nextval('outbox_position')
-           where (select pg_advisory_xact_lock(${POSITIONS_LOCK})) is not null
-             and sequence = any($1::bigint[]) and published_at is null`,
-    values: [sequences],
+    // Positions are drawn when the lock is had, which goes when the rows can be seen; and in the order of the numbers,
+    // in which those of one key were committed, wherever the rows lie and however they are joined. The bounds keep that
+    // to these rows, whatever the planner thinks of how many wait.
+    text: `with locked as materialized (select pg_advisory_xact_lock(${POSITIONS_LOCK})),
+           lowest as materialized (
+             select sequence, nextval('outbox_position') as position
+             from locked, (select sequence from outbox where published_at is null order by sequence limit $1) as l
+           )
+           update outbox set published_at = now(), position = lowest.position
+           from lowest where outbox.sequence = lowest.sequence and published_at is null
+             and outbox.sequence between (select min(sequence) from lowest) and (select max(sequence) from lowest)`,
+    values: [limit],
   });
+  return rowCount ?? 0;
 }
 
 /** Beyond it a page is cut: an event of a large order has a tenth of this, and a message of several MB delays others. */
 const PAGE_BYTES_MAX = 2_000_000;
+/** What a small event is reckoned with; to tell exactly takes as long as to read it. A compressed one is none. */
+const SMALL_BYTES = 1_500;
 
-/** What was published after a position, in order; at most `limit`, and one at least where there is one. */
+/**
+ * What was published after a position, in order; at most `limit`, and one at least where there is one. Row after row, so
+ * that no more is read than the page may hold.
+ */
 export async function eventsAfter(db: Queryable, after: number, limit: number): Promise<PositionedEvent[]> {
-  const { rows } = await db.query<EventRow & { bytes: number }>({
+  const next = (position: string): string =>
+    `select id, type, version, key, payload, created_at, trace, position,
+       case when pg_column_size(payload) < ${SMALL_BYTES} and pg_column_compression(payload) is null then ${SMALL_BYTES} else octet_length(payload::text) end as bytes
+     from outbox where position > ${position} order by position limit 1`;
+  const { rows } = await db.query<EventRow>({
     name: "outbox-after",
-    text: `select ${COLUMNS}, octet_length(payload::text) as bytes from outbox
-           where position > $1 and position is not null order by position limit $2`,
+    text: `with recursive page as (
+             (${next("$1")})
+             union all
+             select next.id, next.type, next.version, next.key, next.payload, next.created_at, next.trace, next.position,
+               page.bytes + next.bytes
+             from page, lateral (${next("page.position")}) as next
+             where page.bytes + next.bytes <= ${PAGE_BYTES_MAX}
+           )
+           select id, type, version, key, payload, created_at, trace, position from page limit $2`,
     values: [after, limit],
   });
-  const page: PositionedEvent[] = [];
-  let bytes = 0;
-  for (const { bytes: size, ...row } of rows) {
-    bytes += size;
-    if (page.length > 0 && bytes > PAGE_BYTES_MAX) break;
-    page.push({ ...eventOf(row), position: row.position });
-  }
-  return page;
+  return rows.map(eventOf);
 }
 
 /** How many, and how old the oldest of them is; 0 where there is none. */
@@ -97,23 +94,48 @@ export interface Lag {
 /** Counted up to a limit, so that a scrape costs little however far behind somebody is. */
 const COUNTED_MAX = 10_000;
 
+const UNPUBLISHED = "select created_at from outbox where published_at is null order by sequence limit $1";
+const above = (position: string): string =>
+  `select created_at from outbox where position > ${position} order by position limit $1`;
+
 /** What is not published. */
 export const outboxLag = (db: Queryable): Promise<Lag> =>
+  lagOf(db, { name: "outbox-lag", text: UNPUBLISHED, values: [COUNTED_MAX] });
+
+/** What is not published, or above where a reader was when that was last written down. */
+export const outboxLagOf = (db: Queryable, consumer: string): Promise<Lag> =>
   lagOf(db, {
-    name: "outbox-lag",
-    text: lagText("published_at is null order by sequence limit $1"),
-    values: [COUNTED_MAX],
+    name: "outbox-lag-of",
+    text: `(${UNPUBLISHED}) union all (${above("coalesce((select position from outbox_readers where consumer = $2), 0)")}) limit $1`,
+    values: [COUNTED_MAX, consumer],
   });
 
 /** What is published, and above a position. */
 export const lagAfter = (db: Queryable, after: number): Promise<Lag> =>
-  lagOf(db, {
-    name: "outbox-lag-after",
-    text: lagText("position > $2 and position is not null order by position limit $1"),
-    values: [COUNTED_MAX, after],
-  });
+  lagOf(db, { name: "outbox-lag-after", text: above("$2"), values: [COUNTED_MAX, after] });
 
-/** How far consumers were when it was last written down. */
+async function lagOf(db: Queryable, which: { name: string; text: string; values: unknown[] }): Promise<Lag> {
+  const { rows } = await db.query<Lag>({
+    ...which,
+    text: `select count(*)::int as events, coalesce(extract(epoch from now() - min(created_at)), 0)::float8 as seconds
+           from (${which.text}) as behind`,
+  });
+  const { events = 0, seconds = 0 } = rows[0] ?? {};
+  return { events, seconds: Math.max(seconds, 0) };
+}
+
+/** Writes down how far a reader is, and that it still asks; it never is where it was before. */
+export async function noteReader(db: Queryable, consumer: string, position: number): Promise<void> {
+  await db.query({
+    name: "outbox-reader",
+    text: `insert into outbox_readers (consumer, position) values ($1, $2)
+           on conflict (consumer) do update
+             set position = greatest(outbox_readers.position, excluded.position), asked_at = now()`,
+    values: [consumer, position],
+  });
+}
+
+/** How far readers were when it was last written down. */
 export async function knownReaders(db: Queryable): Promise<Map<string, number>> {
   const { rows } = await db.query<{ consumer: string; position: number }>({
     text: "select consumer, position from outbox_readers",
@@ -121,65 +143,37 @@ export async function knownReaders(db: Queryable): Promise<Map<string, number>> 
   return new Map(rows.map(({ consumer, position }) => [consumer, position]));
 }
 
-const lagText = (which: string): string =>
-  `select count(*)::int as events, coalesce(extract(epoch from now() - min(created_at)), 0)::float8 as seconds
-   from (select created_at from outbox where ${which}) as behind`;
-
-async function lagOf(db: Queryable, statement: Parameters<Queryable["query"]>[0]): Promise<Lag> {
-  const { events = 0, seconds = 0 } = (await db.query<Lag>(statement)).rows[0] ?? {};
-  return { events, seconds: Math.max(seconds, 0) };
-}
-
-/** Makes `holder` the relay that publishes, for so long; false where another one is. */
-export async function takeLease(db: Queryable, holder: string, seconds: number): Promise<boolean> {
-  const { rowCount } = await db.query({
-    name: "relay-lease",
-    text: `update relay set holder = $1, held_until = now() + $2 * interval '1 second'
-           where only_row and (holder = $1 or held_until < now())`,
-    values: [holder, seconds],
-  });
-  return rowCount === 1;
-}
-
-/** Lets another relay begin at once. */
-export async function releaseLease(db: Queryable, holder: string): Promise<void> {
-  await db.query({
-    name: "relay-release",
-    text: "update relay set held_until = '-infinity' where only_row and holder = $1",
-    values: [holder],
-  });
-}
-
 /** Rows in one go: a delete of this many takes some milliseconds. */
 const PRUNED_MAX = 1_000;
 
+export interface Pruned {
+  /** Whether there may be more. */
+  more: boolean;
+  /** Readers that nothing is kept for any more. */
+  ignored: string[];
+}
+
 /**
  * Deletes events that were published so many days ago, the oldest first, and never one that a known reader has not
- * taken. Answers true where there may be more. `readers`: what consumers have asked for since the last time.
+ * taken, unless that reader has not asked for as long.
  */
-export async function pruneOutbox(
-  tx: Queryable,
-  days: number,
-  readers: ReadonlyMap<string, number>,
-): Promise<boolean> {
-  await tx.query({
-    text: `insert into outbox_readers (consumer, position)
-           select * from unnest($1::text[], $2::bigint[]) as r (consumer, position) order by 1
-           on conflict (consumer) do update set position = greatest(outbox_readers.position, excluded.position)`,
-    values: [[...readers.keys()], [...readers.values()]],
+export async function pruneOutbox(tx: Queryable, days: number): Promise<Pruned> {
+  const { rows: ignored } = await tx.query<{ consumer: string }>({
+    text: "select consumer from outbox_readers where asked_at < now() - $1 * interval '1 day' order by 1",
+    values: [days],
   });
   const { rowCount } = await tx.query({
     text: `with old as (
-             select sequence from (select * from outbox order by sequence limit $2) as lowest
-             where published_at is not null and created_at < now() - $1 * interval '1 day'
-               and coalesce(position <= (select min(position) from outbox_readers), true)
+             select position from (select * from outbox where position is not null order by position limit $2) as lowest
+             where created_at < now() - $1 * interval '1 day' and coalesce(position <= (
+               select min(position) from outbox_readers where asked_at >= now() - $1 * interval '1 day'), true)
            ),
            marked as (
              update relay set pruned_before = greatest(pruned_before, now() - $1 * interval '1 day')
              where only_row and exists (select from old)
            )
-           delete from outbox where sequence = any (array(select sequence from old))`,
+           delete from outbox where position = any (array(select position from old))`,
     values: [days, PRUNED_MAX],
   });
-  return rowCount === PRUNED_MAX;
+  return { more: rowCount === PRUNED_MAX, ignored: ignored.map(({ consumer }) => consumer) };
 }

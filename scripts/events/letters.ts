@@ -1,15 +1,21 @@
 /**
- * The dead letters of a shop, of all services that consume events: read from their databases, and marked there to be
- * tried again, which the running service does.
+ * The dead letters of a shop, of all services that consume events, and the events that Kafka refused: read from the
+ * databases of those that keep them, and marked there to be tried again, which the running service does.
  */
-import pg from "pg";
 import type { DatabaseName } from "../../config/index.ts";
 import { eventOf, kindOf } from "../../lib/event.ts";
+import { onDatabase, type Urls } from "./database.ts";
+
+/** What could not be taken by a consumer, and what could not be sent by a teller. Both tables have the same columns. */
+const TABLES = { consumer: "dead_letters", teller: "refused_events" } as const;
+type Keeper = keyof typeof TABLES;
+const KEEPERS = Object.keys(TABLES) as Keeper[];
 
 export interface Letter {
   id: string;
-  /** The service that could not take it. */
+  /** The service that could not take it, or send it. */
   service: DatabaseName;
+  keeper: Keeper;
   topic: string;
   partition: number;
   position: number;
@@ -22,22 +28,21 @@ export interface Letter {
   replaying: boolean;
 }
 
-type Urls = Readonly<Partial<Record<DatabaseName, string>>>;
-
 /** Those of `ids`, or all; the oldest first. */
 export async function lettersOf(urls: Urls, ids?: readonly string[]): Promise<Letter[]> {
   const found = await Promise.all(
-    Object.entries(urls).map(([service, url]) =>
-      onDatabase(url, async (client) => {
+    everywhere(urls).map(({ service, url, keeper }) =>
+      onDatabase(url, TABLES[keeper], async (client) => {
         const { rows } = await client.query(
           `select id, topic, partition, position::int8, body, error, stack, attempts, failed_at, replay_at is not null as replaying
-           from dead_letters ${ids ? "where id = any($1::uuid[])" : ""} order by failed_at`,
+           from ${TABLES[keeper]} ${ids ? "where id = any($1::uuid[])" : ""} order by failed_at`,
           ids ? [ids] : [],
         );
         return rows.map(
           ({ failed_at, position, ...row }): Letter => ({
             ...row,
-            service: service as DatabaseName,
+            service,
+            keeper,
             position: Number(position),
             failedAt: failed_at.toISOString(),
           }),
@@ -50,34 +55,24 @@ export async function lettersOf(urls: Urls, ids?: readonly string[]): Promise<Le
 
 /** Marks these as to be tried again. */
 export async function requestReplay(urls: Urls, letters: readonly Letter[]): Promise<void> {
-  for (const [service, url] of Object.entries(urls)) {
-    const ids = letters.filter((letter) => letter.service === service).map(({ id }) => id);
-    if (ids.length === 0) continue;
-    await onDatabase(url, async (client) => {
-      await client.query("update dead_letters set replay_at = now() where id = any($1::uuid[])", [ids]);
+  for (const { service, url, keeper } of everywhere(urls)) {
+    const these = letters.filter((letter) => letter.service === service && letter.keeper === keeper);
+    if (these.length === 0) continue;
+    await onDatabase(url, TABLES[keeper], async (client) => {
+      const ids = these.map(({ id }) => id);
+      await client.query(`update ${TABLES[keeper]} set replay_at = now() where id = any($1::uuid[])`, [ids]);
       return [];
     });
   }
 }
 
+const everywhere = (urls: Urls): { service: DatabaseName; url: string; keeper: Keeper }[] =>
+  Object.entries(urls).flatMap(([service, url]) =>
+    KEEPERS.map((keeper) => ({ service: service as DatabaseName, url, keeper })),
+  );
+
 /** `order.confirmed.v1 01a2...`, or that it is none. */
 export function nameOf({ body }: Letter): string {
   const event = eventOf(body);
   return event ? `${kindOf(event)} ${event.key}` : "no event";
-}
-
-/** A service that consumes nothing has no dead letters. */
-async function onDatabase<Result>(
-  url: string,
-  work: (client: pg.Client) => Promise<Result[]>,
-): Promise<Result[]> {
-  const client = new pg.Client({ connectionString: url, connectionTimeoutMillis: 10_000 });
-  client.on("error", () => undefined);
-  try {
-    await client.connect();
-    const { rows } = await client.query("select to_regclass('dead_letters') is not null as consumes");
-    return rows[0].consumes ? await work(client) : [];
-  } finally {
-    await client.end();
-  }
 }

@@ -1,21 +1,18 @@
 /** Rules about Kafka: its topics are as the nodes would make them, and who watches a group watches one that there is. */
-import { SERVICES } from "../../config/index.ts";
-import { deadLetterTopicName, TOPICS, type Topic, topicName } from "../../mixins/events/topics.ts";
-import { read } from "./build.ts";
+import { loadConfig, SERVICES } from "../../config/index.ts";
+import {
+  deadLetterTopicName,
+  TOPICS,
+  type Topic,
+  topicName,
+  topicSettings,
+} from "../../mixins/events/topics.ts";
 import { nameOf } from "./models.ts";
 import type { ResourceSet, Workload } from "./resource-set.ts";
 import type { Rule } from "./rules.ts";
 
 // biome-ignore lint/suspicious/noExplicitAny: models.ts checks the shape
 type Any = any;
-
-const CLIENT = "mixins/events/kafka.ts";
-const messageBytesMax = (): string => {
-  const value = /MESSAGE_BYTES_MAX = ([\d_]+)/.exec(read(CLIENT))?.[1];
-  if (value === undefined)
-    throw new Error(`${CLIENT} no longer says MESSAGE_BYTES_MAX; adjust scripts/k8s/events.rules.ts`);
-  return value.replaceAll("_", "");
-};
 
 const told = (set: ResourceSet, node: Workload, variable: string): string | undefined =>
   set.environment(node, node.containers[0]).get(variable);
@@ -30,11 +27,18 @@ export const EVENTS_RULES: Readonly<Record<string, Rule>> = {
       topicName(namespace, topic),
       deadLetterTopicName(namespace, topic),
     ]);
-    const wanted = {
-      partitions: told(set, teller, "KAFKA_PARTITIONS"),
-      replicas: told(set, teller, "KAFKA_REPLICATION"),
-      "max.message.bytes": messageBytesMax(),
-    };
+    const setting = (name: string) => told(set, teller, name);
+    const { kafkaPartitions, kafkaReplication, kafkaRetentionDays } = loadConfig({
+      KAFKA_PARTITIONS: setting("KAFKA_PARTITIONS"),
+      KAFKA_REPLICATION: setting("KAFKA_REPLICATION"),
+      KAFKA_RETENTION_DAYS: setting("KAFKA_RETENTION_DAYS"),
+      EVENT_RETENTION_DAYS: setting("EVENT_RETENTION_DAYS"),
+    });
+    const wanted = (name: string) => ({
+      partitions: kafkaPartitions,
+      replicas: kafkaReplication,
+      ...topicSettings(name, { replication: kafkaReplication, retentionDays: kafkaRetentionDays }),
+    });
     const nameOfTopic = ({ metadata, spec }: Any): string => spec.topicName ?? metadata.name;
     return [
       ...names
@@ -45,8 +49,8 @@ export const EVENTS_RULES: Readonly<Record<string, Rule>> = {
         const found: Record<string, unknown> = { partitions, replicas, ...config };
         return [
           ...(names.includes(nameOfTopic(topic)) ? [] : [`${nameOf(topic)} is no topic of the shop's`]),
-          ...Object.entries(wanted)
-            .filter(([what, value]) => String(found[what]) !== value)
+          ...Object.entries(wanted(nameOfTopic(topic)))
+            .filter(([what, value]) => String(found[what]) !== String(value))
             .map(([what, value]) => `${nameOf(topic)} has ${what} ${found[what]}, the nodes ${value}`),
         ];
       }),

@@ -52,6 +52,7 @@ describe("the configuration", () => {
         KAFKA_PARTITIONS: "0",
         KAFKA_REPLICATION: "none",
         EVENT_RETENTION_DAYS: "0",
+        KAFKA_RETENTION_DAYS: "8",
         SMTP_URL: "http://host:25",
         MAIL_FROM: "Shop <nowhere>",
         GRPC_PORT: "-1",
@@ -59,7 +60,7 @@ describe("the configuration", () => {
         PARTICIPANT_TOKEN: "short",
         FOREIGN_PARTICIPANTS: "voucher=grpc://a:1,order=grpc://a:1,points=http://a:1",
       });
-    expect(load).toThrow(/31 fault\(s\)/);
+    expect(load).toThrow(/32 fault\(s\)/);
     for (const fault of [
       /PORT=80000/,
       /METRICS_PORT=metrics/,
@@ -85,6 +86,7 @@ describe("the configuration", () => {
       /KAFKA_PARTITIONS=0/,
       /KAFKA_REPLICATION=none/,
       /EVENT_RETENTION_DAYS=0/,
+      /KAFKA_RETENTION_DAYS=8: more than EVENT_RETENTION_DAYS=7/,
       /SMTP_URL: /,
       /MAIL_FROM=Shop <nowhere>/,
       /GRPC_PORT=-1/,

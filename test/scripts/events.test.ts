@@ -40,6 +40,13 @@ const tell = (version: number) =>
     `insert into outbox (type, version, key, payload) values ('order.confirmed', ${version}, '${newId()}',
        '{"orderId": "${newId()}", "userId": "${newId()}", "total": 1, "currency": "EUR", "lines": []}')`,
   );
+const EVENT = {
+  type: "order.confirmed",
+  version: 1,
+  key: newId(),
+  payload: {},
+  time: new Date().toISOString(),
+};
 const letters = () => query(databases, "notification", "select id from dead_letters order by failed_at");
 
 test("lists, shows and replays dead letters, those that stay and those that are taken", async () => {
@@ -74,6 +81,55 @@ test("lists, shows and replays dead letters, those that stay and those that are 
   expect(await query(databases, "notification", "select count(*)::int as n from notifications")).toEqual([
     { n: 1 },
   ]);
+});
+
+test("lists events that a teller could not send, and has them sent again by it alone", async () => {
+  const id = newId();
+  await query(
+    databases,
+    "order",
+    `insert into refused_events (id, topic, partition, position, body, error, attempts)
+     values ('${id}', 'orders', 0, 7, '${JSON.stringify({ ...EVENT, id })}', 'it is too large', 1)`,
+  );
+  expect((await events("list")).out).toMatch(new RegExp(`^${id} .* order .*it is too large`));
+  expect((await events("show", id)).out).toMatch(/teller {4}order\n/);
+  // Nobody sends to Kafka here, so it is still there when the command gives up; that takes long.
+  const replay = events("replay", id);
+  const marked = await until("it is marked", async () => {
+    const [row] = await query(
+      databases,
+      "order",
+      "select id from refused_events where replay_at is not null",
+    );
+    return row;
+  });
+  expect(marked).toEqual({ id });
+  await query(databases, "order", "delete from refused_events");
+  expect(await replay).toMatchObject({ code: 0, out: "1 taken\n" });
+});
+
+test("shows who reads which outbox, and forgets one that is gone", async () => {
+  await query(databases, "order", "insert into outbox_readers values ('retired', 0, '2026-01-02T03:04:05Z')");
+  const listed = (await events("readers")).out;
+  expect(listed).toMatch(/^order {2}notification {2}at \d+, \d+ behind, last asked 20/m);
+  expect(listed).toMatch(/^order {2}retired {2}at 0, \d+ behind, last asked 2026-01-02T03:04:05.000Z$/m);
+  expect(listed).toMatch(/^user {2}notification {2}at /m);
+  const json = JSON.parse((await events("readers", "--json")).out);
+  expect(json).toContainEqual(
+    expect.objectContaining({ teller: "order", reader: "retired", position: 0, behind: expect.any(Number) }),
+  );
+
+  expect(await events("forget", "order", "retired")).toMatchObject({ code: 0 });
+  expect((await events("readers")).out).not.toContain("retired");
+  expect(await events("forget", "order", "retired")).toMatchObject({
+    code: 1,
+    err: expect.stringContaining("order's events have no reader retired: npm run events -- readers"),
+  });
+  expect(await events("forget", "cart", "retired")).toMatchObject({ code: 1 });
+  expect(await events("forget", "order")).toMatchObject({
+    code: 2,
+    err: expect.stringContaining("forget needs a service and a reader of it"),
+  });
 });
 
 test("says what is wrong with what it is asked for", async () => {

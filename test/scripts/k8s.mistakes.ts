@@ -208,6 +208,13 @@ export const MISTAKES: Record<
       find("KafkaTopic", "shop.users.v1").spec.partitions = 24;
     },
   ],
+  "a topic keeps events for a shorter time than the nodes would have it": [
+    "production",
+    "a topic is as the nodes would make it",
+    (find) => {
+      find("KafkaTopic", "shop.users.v1").spec.config["retention.ms"] = 86_400_000;
+    },
+  ],
   "a topic of dead letters is forgotten": [
     "production",
     "a topic is as the nodes would make it",

@@ -1,9 +1,34 @@
 /** A plain client of the tests' Kafka, which says nothing of the retries that are part of a start. */
-import { Kafka, logLevel, Partitioners } from "kafkajs";
+import { type Admin, ConfigResourceTypes, Kafka, logLevel, Partitioners } from "kafkajs";
 import { until } from "./until.ts";
 
 export const createClient = (brokers: string): Kafka =>
   new Kafka({ clientId: "test", brokers: brokers.split(","), logLevel: logLevel.NOTHING });
+
+export async function withAdmin<Result>(
+  kafka: Kafka,
+  work: (admin: Admin) => Promise<Result>,
+): Promise<Result> {
+  const admin = kafka.admin();
+  await admin.connect();
+  try {
+    return await work(admin);
+  } finally {
+    await admin.disconnect();
+  }
+}
+
+/** What holds for a topic, its own settings and the broker's. */
+export const settingsOf = (kafka: Kafka, topic: string): Promise<Record<string, string>> =>
+  withAdmin(kafka, async (admin) => {
+    const { resources } = await admin.describeConfigs({
+      includeSynonyms: false,
+      resources: [{ type: ConfigResourceTypes.TOPIC, name: topic }],
+    });
+    return Object.fromEntries(
+      (resources[0]?.configEntries ?? []).map(({ configName, configValue }) => [configName, configValue]),
+    );
+  });
 
 /** Where a message of this key goes, in a topic of so many partitions. */
 export const partitionOf = (key: string, partitions: number): number =>

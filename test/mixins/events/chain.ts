@@ -50,20 +50,24 @@ export class Chain {
     await this.databases.drop();
   }
 
-  /** A broker with these parts. The consumer needs a teller in its broker where there is no Kafka. */
+  /**
+   * A broker with these parts. The consumer needs a teller in its broker where there is no Kafka. `env`: besides the
+   * chain's.
+   */
   async start(
     parts: { teller?: boolean; consumer?: boolean; kinds?: readonly string[] },
     options: object = {},
+    env: Readonly<Record<string, string>> = {},
   ): Promise<ServiceBroker> {
     const before = { ...process.env };
-    Object.assign(process.env, this.#env);
+    Object.assign(process.env, this.#env, env);
     jest.resetModules();
     const [{ outboxMixin }, { consumerMixin }, { openDatabase }] = await Promise.all([
       import("../../../mixins/events/outbox.mixin.ts"),
       import("../../../mixins/events/consumer.mixin.ts"),
       import("../../../mixins/database.mixin.ts"),
     ]).finally(() => {
-      for (const name of Object.keys(this.#env)) delete process.env[name];
+      for (const name of Object.keys({ ...this.#env, ...env })) delete process.env[name];
       Object.assign(process.env, before);
     });
     const broker = new ServiceBroker({
@@ -71,6 +75,11 @@ export class Chain {
       skipProcessEventRegistration: true,
       ...options,
     } as never);
+    const logged = this.logged;
+    const listen = (service: Service) => {
+      for (const level of ["warn", "error"] as const)
+        service.logger[level] = (...args: unknown[]) => logged.push(args.map(String).join(" "));
+    };
     const database = (name: "order" | "notification") => {
       const db = openDatabase(this.databases.urlOf(name), 4);
       this.#dbs.push(db);
@@ -82,19 +91,18 @@ export class Chain {
         mixins: [outboxMixin],
         created(this: Hosted) {
           this.db = database("order");
+          listen(this);
         },
       } as ServiceSchema);
     if (parts.consumer) {
       const handle = (tx: Queryable, events: readonly ShopEvent[]) => this.#take(tx, events);
-      const logged = this.logged;
       broker.createService({
         name: "listener",
         mixins: [consumerMixin],
         events: Object.fromEntries((parts.kinds ?? ["order.told.v1"]).map((kind) => [kind, handle])),
         created(this: Hosted) {
           this.db = database("notification");
-          for (const level of ["warn", "error"] as const)
-            this.logger[level] = (...args: unknown[]) => logged.push(args.map(String).join(" "));
+          listen(this);
         },
       } as unknown as ServiceSchema);
     }

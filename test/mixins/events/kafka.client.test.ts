@@ -21,7 +21,7 @@ test("what is closed opens nothing any more", async () => {
   }).listen(port, "127.0.0.1");
   await once(server, "listening");
   const kafka = new Kafka({
-    ...{ brokers: [`127.0.0.1:${port}`], clientId: "test", partitions: 1, replication: 1 },
+    ...{ brokers: [`127.0.0.1:${port}`], clientId: "test", partitions: 1, replication: 1, retentionDays: 1 },
     log: () => undefined,
   });
   await expect(kafka.declare(["topic"])).rejects.toThrow();
@@ -37,7 +37,7 @@ test("what is closed opens nothing any more", async () => {
     await expect(work()).rejects.toThrow("it is closed");
   // Whatever was begun would be there before this one.
   const probe = new Kafka({
-    ...{ brokers: [`127.0.0.1:${port}`], clientId: "probe", partitions: 1, replication: 1 },
+    ...{ brokers: [`127.0.0.1:${port}`], clientId: "probe", partitions: 1, replication: 1, retentionDays: 1 },
     log: () => undefined,
   });
   await expect(probe.declare(["topic"])).rejects.toThrow();
@@ -55,7 +55,7 @@ describe("a process with Kafka", () => {
     const groups: string[] = [];
     const closedAfter = async (joiningMs?: number) => {
       const kafka = new Kafka({
-        ...{ brokers: [brokers], clientId: "test", partitions: 1, replication: 1 },
+        ...{ brokers: [brokers], clientId: "test", partitions: 1, replication: 1, retentionDays: 1 },
         log: () => undefined,
       });
       if (joiningMs === undefined) await kafka.declare([topic]);
@@ -96,7 +96,7 @@ describe("a process with Kafka", () => {
       import { Kafka } from "./mixins/events/kafka.ts";
       let phase = "kafka";
       process.on("warning", ({ name }) => console.log(name, phase));
-      const kafka = new Kafka({ brokers: ["${brokers}"], clientId: "test", partitions: 1, replication: 1, log: () => {} });
+      const kafka = new Kafka({ brokers: ["${brokers}"], clientId: "test", partitions: 1, replication: 1, retentionDays: 1, log: () => {} });
       await kafka.declare(["${namespace}.warnings"]);
       await kafka.publish("${namespace}.warnings", [{ key: null, value: "", headers: {} }]);
       await kafka.close();

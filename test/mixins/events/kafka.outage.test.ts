@@ -53,7 +53,9 @@ describe("a Kafka that comes and goes", () => {
     expect(await actorsOf(broker)).toEqual(
       expect.arrayContaining([expect.objectContaining({ failing: false })]),
     );
-    expect(away()).toEqual([expect.stringContaining(`Kafka (127.0.0.1:${port}) cannot be reached`)]);
+    // By each of the two, the teller and the consumer.
+    const line = expect.stringContaining(`Kafka (127.0.0.1:${port}) cannot be reached`);
+    expect(away()).toEqual([line, line]);
     await start();
     await chain.arrived(key, upTo(3), 30_000);
     expect(await chain.taken(key)).toEqual(upTo(3));

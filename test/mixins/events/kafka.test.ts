@@ -2,7 +2,7 @@
 import { expect, test } from "@jest/globals";
 import { newId } from "../../../lib/ids.ts";
 import { sharedKafka } from "../../harness/kafka.ts";
-import { createClient, messagesOf, partitionOf } from "../../support/kafka.ts";
+import { createClient, messagesOf, partitionOf, settingsOf } from "../../support/kafka.ts";
 import { until } from "../../support/until.ts";
 import { Chain } from "./chain.ts";
 import { consumerTests } from "./consumer.cases.ts";
@@ -16,7 +16,12 @@ describe("a shop with Kafka", () => {
   }));
 
   test("its topics hold events by key, and dead letters with what is to be known of them", async () => {
-    const env = { KAFKA_BROKERS: brokers, NAMESPACE: `${namespace}-topics`, KAFKA_PARTITIONS: "5" };
+    const env = {
+      KAFKA_BROKERS: brokers,
+      NAMESPACE: `${namespace}-topics`,
+      KAFKA_PARTITIONS: "5",
+      KAFKA_RETENTION_DAYS: "3",
+    };
     const chain = await Chain.open(env);
     try {
       await chain.start({ teller: true, consumer: true });
@@ -57,6 +62,18 @@ describe("a shop with Kafka", () => {
       });
       await admin.disconnect();
       expect(topics.map(({ partitions }) => partitions.length)).toEqual([5, 5]);
+      const dayMs = 86_400_000;
+      for (const [name, days] of [
+        [`${env.NAMESPACE}.orders.v1`, 3],
+        [`${env.NAMESPACE}.orders.v1.dlq`, 12],
+      ] as const)
+        expect(await settingsOf(client, name)).toMatchObject({
+          "cleanup.policy": "delete",
+          "retention.ms": String(days * dayMs),
+          "segment.ms": String((days * dayMs) / 4),
+          "min.insync.replicas": "1",
+          "max.message.bytes": "4000000",
+        });
     } finally {
       await chain.close();
     }

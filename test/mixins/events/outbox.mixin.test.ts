@@ -5,7 +5,13 @@ import pg from "pg";
 import { newId } from "../../../lib/ids.ts";
 import { type Database, openDatabase, type Queryable } from "../../../mixins/database.mixin.ts";
 import { type EventsAnswer, outboxMixin } from "../../../mixins/events/outbox.mixin.ts";
-import { markPublished, pruneOutbox } from "../../../mixins/events/outbox.rows.ts";
+import {
+  eventsAfter,
+  noteReader,
+  outboxLag,
+  pruneOutbox,
+  publishNext,
+} from "../../../mixins/events/outbox.rows.ts";
 import { cloneDatabases, type TestDatabases } from "../../harness/databases.ts";
 import { until } from "../../support/until.ts";
 
@@ -53,7 +59,9 @@ const keysAfter = async (after: number): Promise<string[]> => (await read(after)
 const arrival = (key: string) =>
   until(`the event ${key} is published`, async () => (await read(0)).find((event) => event.key === key));
 /** The highest position so far: a reader's offset. */
-const head = async (): Promise<number> => (await read(0)).at(-1)?.position ?? 0;
+const head = async () =>
+  (await db.query<{ last: number }>({ text: "select coalesce(max(position), 0) as last from outbox" }))
+    .rows[0]?.last as number;
 
 /** Of this database: other test files have others. */
 const locks = async (which: string): Promise<number> =>
@@ -95,10 +103,10 @@ test("positions become visible in their order: whoever gives some waits for thos
     const [first, second] = [await begin(), await begin()];
     await end(first, "commit");
     // Its relay is one whose commit is slow; at the same time the other's rows are marked, by two relays at once.
-    await markPublished(slow as unknown as Queryable, [first.sequence]);
+    await publishNext(slow as unknown as Queryable, 250);
     const given = await slow.query("select position from outbox where sequence = $1", [first.sequence]);
     await end(second, "commit");
-    const marking = markPublished(db, [second.sequence]);
+    const marking = publishNext(db, 250);
     await until("both relays wait", async () => (await locks("not granted")) >= 2);
     expect(await keysAfter(offset)).toEqual([]);
     await slow.query("commit");
@@ -111,6 +119,39 @@ test("positions become visible in their order: whoever gives some waits for thos
   } finally {
     await slow.end();
   }
+});
+
+test("positions follow the numbers, wherever the rows lie", async () => {
+  const offset = await head();
+  const key = newId();
+  // As after deletions, whose room is used again.
+  await db.query({
+    text: `insert into outbox (sequence, type, version, key, payload) overriding system value
+           select 1000000 - n, 'told', 1, $1, '{}' from generate_series(1, 240) as n`,
+    values: [key],
+  });
+  const numbers = async () =>
+    (
+      await db.query<{ sequence: number }>({
+        text: "select sequence from outbox where key = $1 and position > $2 order by position",
+        values: [key, offset],
+      })
+    ).rows.map(({ sequence }) => sequence);
+  await until("they are published", async () => (await numbers()).length === 240);
+  expect(await numbers()).toEqual((await numbers()).sort((one, other) => one - other));
+});
+
+test("a backlog is published without pauses: after a full batch comes the next", async () => {
+  const relay = () => (broker.getLocalService("order") as unknown as { relay(): Promise<boolean> }).relay();
+  await db.query({
+    text: `insert into outbox (type, version, key, payload)
+           select 'backlog', 1, gen_random_uuid(), '{}' from generate_series(1, 5000)`,
+  });
+  // The loop takes part.
+  expect(await relay()).toBe(true);
+  await until("all is published", async () => (await outboxLag(db)).events === 0);
+  expect(await relay()).toBe(false);
+  await db.query({ text: "delete from outbox where type = 'backlog'" });
 });
 
 test("a page is cut where its events are large, and is never empty", async () => {
@@ -128,6 +169,28 @@ test("a page is cut where its events are large, and is never empty", async () =>
   const [first, ...others] = await read(offset);
   expect(others).toEqual([]);
   expect(await read(first?.position as number)).toHaveLength(1);
+  // Nor is more read than that, which might be more than a process holds.
+  let rows = 0;
+  const counting: Queryable = {
+    async query(statement) {
+      const result = await db.query(statement);
+      rows += result.rows.length;
+      return result as never;
+    },
+  };
+  expect(await eventsAfter(counting, offset, 500)).toHaveLength(1);
+  expect(rows).toBe(1);
+});
+
+test("a page is cut where its events are large only when they are read: on disk they are compressed", async () => {
+  const offset = await head();
+  await db.query({
+    text: `insert into outbox (type, version, key, payload)
+           select 'told', 1, gen_random_uuid(), jsonb_build_object('text', repeat('x', 50000)) from generate_series(1, 100)`,
+  });
+  const page = () => eventsAfter(db, offset, 500);
+  await until("they are published", async () => (await outboxLag(db)).events === 0);
+  expect(await page()).toHaveLength(39);
 });
 
 test("old events are deleted, but none that a reader has not taken, and none that is not published", async () => {
@@ -136,15 +199,17 @@ test("old events are deleted, but none that a reader has not taken, and none tha
   await db.query({
     text: "update outbox set created_at = now() - interval '8 days' where published_at is not null",
   });
-  const prune = (readers: [string, number][]) => db.transaction((tx) => pruneOutbox(tx, 7, new Map(readers)));
-  await prune([
-    ["reader", taken?.position as number],
-    ["other", 1_000_000],
-  ]);
+  const prune = () => db.transaction((tx) => pruneOutbox(tx, 7));
+  await db.query({ text: "delete from outbox_readers" });
+  await noteReader(db, "slow", taken?.position as number);
+  await noteReader(db, "other", 1_000_000);
+  expect(await prune()).toEqual({ more: false, ignored: [] });
   expect((await read(0))[0]).toEqual(expect.objectContaining({ id: kept?.id }));
   // What a reader said before is not unsaid by a restart.
-  await prune([["reader", 0]]);
-  await prune([["reader", 1_000_000]]);
+  await noteReader(db, "slow", 0);
+  await noteReader(db, "slow", 1_000_000);
+  await noteReader(db, "reader", 1_000_000);
+  await prune();
   expect(await read(0)).toEqual([]);
   const { rows } = await db.query<{ moved: boolean }>({
     text: "select pruned_before between now() - interval '7 days 1 minute' and now() - interval '7 days' as moved from relay",
@@ -152,6 +217,39 @@ test("old events are deleted, but none that a reader has not taken, and none tha
   expect(rows).toEqual([{ moved: true }]);
   await end(open, "commit");
   await arrival(open.key);
+});
+
+test("a reader that has not asked for as long as events are kept holds back nothing, and that is said once", async () => {
+  const event = await begin();
+  await end(event, "commit");
+  const { position } = await arrival(event.key);
+  await noteReader(db, "retired", 1);
+  await noteReader(db, "late", position - 1);
+  await db.query({ text: "update outbox set created_at = now() - interval '8 days'" });
+  const retire = (consumer: string, days: number) =>
+    db.query({
+      text: "update outbox_readers set asked_at = now() - $2 * interval '1 day' where consumer = $1",
+      values: [consumer, days],
+    });
+  const service = broker.getLocalService("order") as unknown as {
+    prune(): Promise<boolean>;
+    logger: { warn(...args: unknown[]): void };
+  };
+  const said: string[] = [];
+  service.logger.warn = (...args) => said.push(args.join(" "));
+  await retire("retired", 8);
+  await retire("late", 6);
+  await service.prune();
+  await service.prune();
+  expect((await read(position - 1)).map(({ key }) => key)).toEqual([event.key]);
+  expect(said).toEqual([
+    "retired has not asked for events for 7 days: they are not kept for it any more. If it is gone for good: " +
+      "npm run events -- forget order retired",
+  ]);
+  await retire("late", 8);
+  await service.prune();
+  expect(await read(position - 1)).toEqual([]);
+  expect(said).toHaveLength(2);
 });
 
 test("the lag is what is not published, and what a reader has not taken", async () => {
