@@ -48,7 +48,10 @@ export class ScriptedSmtp {
     socket.write("220 here\r\n");
     let isBody = false;
     const body: string[] = [];
-    createInterface({ input: socket }).on("line", (line) => {
+    const lines = createInterface({ input: socket });
+    // It tells of the socket's errors once more.
+    lines.on("error", () => undefined);
+    lines.on("line", (line) => {
       if (isBody && line !== ".") {
         body.push(line);
         return;
