@@ -16,10 +16,12 @@ import { monotonicMs, outcomes } from "./traffic.ts";
 /** Below what two cores carry with everything else on them. */
 const PER_SECOND = 120;
 const MIX = { orders: 1, declined: 0.1 };
-/** Two relays of orders, and two consumers: one takes over from the other. */
-const REPLICAS = { api: 1, auth: 1, user: 1, product: 1, order: 2, payment: 1, notification: 2 };
+/** Two relays of orders and of products, and two consumers: one takes over from the other. */
+const REPLICAS = { api: 1, auth: 1, user: 1, product: 2, order: 2, payment: 1, notification: 2 };
 /** Long enough that mails are always on their way, so that whoever is killed has some in hand. */
 const ANSWER_MS = 100;
+/** Whose relay is killed, in turn: one has most events, the other those whose keys have many. */
+const TELLERS = ["order", "product"] as const;
 const VICTIMS = ["relay", "consumer", "kafka"] as const;
 /** A chain that has lost its relay or a consumer stands still for ten seconds or more: some kills shall hit one that runs. */
 const BETWEEN_MS_MAX = 12_000;
@@ -46,10 +48,11 @@ export const eventsChaos: Drill = {
     const kills = { relay: 0, consumer: 0, kafka: 0 };
     /** The one that publishes, not the one that waits for it to go. */
     const relayPid = async (): Promise<number> => {
-      const [row] = await shop.query<{ holder: string | null }>("order", "select holder from relay");
-      const ready = shop.cluster.workers("order").filter(({ state }) => state === "ready");
+      const teller = TELLERS[kills.relay % TELLERS.length] as (typeof TELLERS)[number];
+      const [row] = await shop.query<{ holder: string | null }>(teller, "select holder from relay");
+      const ready = shop.cluster.workers(teller).filter(({ state }) => state === "ready");
       const holder = ready.find(({ nodeID }) => nodeID === row?.holder);
-      return (holder ?? shop.workerOf("order", random())).pid;
+      return (holder ?? shop.workerOf(teller, random())).pid;
     };
     const strike = async (victim: (typeof VICTIMS)[number]): Promise<void> => {
       kills[victim]++;

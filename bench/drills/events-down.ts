@@ -20,6 +20,7 @@ const TURNS = 3;
 const DOWN_SHARE_MIN = 0.9;
 const LAG_P99_MS_MAX = 1_000;
 const EVENTS_PER_SECOND = 500;
+const EVENTS_SHARE_MIN = 0.95;
 const THROUGH_MS_MAX = 180_000;
 
 export const eventsDown: Drill = {
@@ -74,7 +75,13 @@ export const eventsDown: Drill = {
       throughMs,
       ...figures,
       auditOk,
-      ok: auditOk && downShare >= DOWN_SHARE_MIN && lagP99Ms < LAG_P99_MS_MAX && isWhole(figures),
+      ok:
+        auditOk &&
+        downShare >= DOWN_SHARE_MIN &&
+        lagP99Ms < LAG_P99_MS_MAX &&
+        // The lag of a shop that told less would say nothing of this rate.
+        eventsPerSecond >= EVENTS_PER_SECOND * EVENTS_SHARE_MIN &&
+        isWhole(figures),
     };
   },
 };

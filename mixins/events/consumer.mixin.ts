@@ -145,11 +145,11 @@ export const consumerMixin: Partial<ServiceSchema> = {
         ...[...buried].map(([topic, n]): Reading => ["shop_dead_letters_total", n, { topic }]),
       ];
       for (const { topic, events, seconds } of (await this.eventsLag()) as ConsumerLag[])
-        if (events !== null && seconds !== null)
-          readings.push(
-            ["shop_consumer_lag_events", events, { topic }],
-            ["shop_consumer_lag_seconds", seconds, { topic }],
-          );
+        for (const [name, value] of [
+          ["shop_consumer_lag_events", events],
+          ["shop_consumer_lag_seconds", seconds],
+        ] as const)
+          if (value !== null) readings.push([name, value, { topic }]);
       return readings;
     },
   },

@@ -24,7 +24,7 @@ import {
   takeLease,
 } from "./relay.rows.ts";
 import { LogReplaced } from "./sent.offsets.ts";
-import { deadLetterTopicName, type Topic, topicName } from "./topics.ts";
+import { deadLetterTopicName, TOPICS, type Topic, topicName } from "./topics.ts";
 
 /** How long the others wait where this relay dies; longer than Kafka may take to answer. */
 const LEASE_SECONDS = 10;
@@ -118,14 +118,20 @@ export class KafkaRelay {
     if (this.#leaseEndsAt > 0) await releaseLease(db, nodeId).catch(() => undefined);
   }
 
-  /** Declares the topic, and where there is nothing in it starts again from the beginning. False where Kafka is away. */
+  /** Declares the topics, and where there is nothing in it starts again from the beginning. False where Kafka is away. */
   async #begin(): Promise<boolean> {
     if (this.#isReady) return true;
-    const { db, kafka, logger, namespace, topic } = this.#options;
+    const { db, kafka, logger, namespace } = this.#options;
     await keepCursor(db);
     const cursor = await readCursor(db);
     const found = await this.#patiently(async () => {
-      await kafka.declare([this.#name, deadLetterTopicName(namespace, topic)]);
+      // All of them, whoever comes first: also those that nothing is told in yet may be subscribed to.
+      await kafka.declare(
+        (Object.keys(TOPICS) as Topic[]).flatMap((topic) => [
+          topicName(namespace, topic),
+          deadLetterTopicName(namespace, topic),
+        ]),
+      );
       return { isEmpty: await kafka.isEmpty(this.#name) };
     });
     if (!found || cursor === undefined) return false;

@@ -97,6 +97,7 @@ export class Kafka {
   readonly #sent = new SentOffsets();
   #isClosed = false;
   readonly #closed = Promise.withResolvers<never>();
+  #publishing: Promise<void> = Promise.resolve();
 
   constructor(options: KafkaOptions) {
     this.#options = options;
@@ -158,8 +159,17 @@ export class Kafka {
     return Number(resources[0]?.configEntries[0]?.configValue);
   }
 
-  /** Resolves when all replicas have them; those of one key stay in order. */
-  async publish(topic: string, messages: readonly OutgoingMessage[]): Promise<void> {
+  /**
+   * Resolves when all replicas have them; those of one key stay in order. One call after the other: the library gives the
+   * numbers of what has failed to whatever is sent next, and Kafka would take that for a repeat where the failed had
+   * arrived.
+   */
+  publish(topic: string, messages: readonly OutgoingMessage[]): Promise<void> {
+    this.#publishing = this.#publishing.catch(() => undefined).then(() => this.#publish(topic, messages));
+    return this.#publishing;
+  }
+
+  async #publish(topic: string, messages: readonly OutgoingMessage[]): Promise<void> {
     await this.declare([topic]);
     this.#producer ??= this.#connectProducer();
     const current = this.#producer;

@@ -35,6 +35,8 @@ const BATCH_MAX = 250;
 const REPLAY_MS = 1_000;
 /** What is deleted with age may wait. */
 const PRUNE_MS = 60_000;
+/** A reader counts as silent only where it could ask: after a shop was off for long, readers get so much time to come back. */
+const READERS_BACK_MS = 600_000;
 /** How old it may be what is written down of a reader, by which nothing but deletion and a new carrier go. */
 const NOTED_MS = 60_000;
 
@@ -125,6 +127,7 @@ export const outboxMixin: Partial<ServiceSchema> = {
   },
 
   async started() {
+    this.upSince = performance.now();
     this.kafkaRelay = this.openRelay();
     this.supervisor.loop({ name: "relay", intervalMs: INTERVAL_MS, tick: () => this.relay() });
     if (this.kafkaRelay)
@@ -174,6 +177,7 @@ export const outboxMixin: Partial<ServiceSchema> = {
 
     async prune(): Promise<boolean> {
       await this.kafkaRelay?.look();
+      if (performance.now() - this.upSince < READERS_BACK_MS) return false;
       const days = config.eventRetentionDays;
       const { more, ignored } = await (this.db as Database).transaction((tx) => pruneOutbox(tx, days));
       for (const consumer of ignored.filter((name) => !this.ignored.has(name)))

@@ -111,7 +111,7 @@ export async function keepRefused(tx: Queryable, { topic, event, error }: Refuse
 export async function refusedToReplay(db: Queryable, limit: number): Promise<PositionedEvent[]> {
   const { rows } = await db.query<{ position: number; body: string }>({
     name: "refused-to-replay",
-    text: "select position, body from refused_events where replay_at is not null order by replay_at limit $1",
+    text: "select position, body from refused_events where replay_at is not null order by replay_at, position limit $1",
     values: [limit],
   });
   return rows.map(({ position, body }) => ({ ...JSON.parse(body), position }));

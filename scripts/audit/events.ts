@@ -44,7 +44,9 @@ export async function readEvents(
   const letters = await notification.rows<{ body: string }>("select body from dead_letters");
   const dead = new Set(letters.map(({ body }) => eventOf(body)?.id));
   const passed = ({ published, position }: EventRow) =>
-    published && (settled || (position !== null && Number(position) <= Number(offset?.position ?? 0)));
+    published &&
+    (settled ||
+      (position !== null && Number(position) > 0 && Number(position) <= Number(offset?.position ?? 0)));
   const faultOf = (id: string, event?: EventRow, isTaken?: object, effect?: EffectRow) => {
     if (!event && effect && effect.time.getTime() >= Number(relay?.pruned_before))
       return `notification took the event ${id}, which order never wrote`;

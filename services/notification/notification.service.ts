@@ -18,7 +18,7 @@ import { adoptMails, readMailState } from "./mail.repository.ts";
 import { HOLD_MS, LOOK_MS, Mailer } from "./mailer.ts";
 import { cursorOf, placeOf } from "./notification.cursor.ts";
 import { insertNotifications, listNotifications, type NotificationRow } from "./notification.repository.ts";
-import { KINDS, letterOf, notificationOf } from "./notification.ts";
+import { isKnown, KINDS, letterOf, notificationOf } from "./notification.ts";
 import { LIST_OPENAPI } from "./openapi.ts";
 import { openUserPort, type UserPort } from "./user.port.ts";
 
@@ -37,7 +37,8 @@ interface Meta {
 
 function viewOf(row: NotificationRow): NotificationView {
   const { id, type, status, time } = row;
-  const { subject, text } = letterOf(row);
+  // A node of the version to come may have told something that is not known here: its user hears that there is something.
+  const { subject, text } = isKnown(row) ? letterOf(row) : { subject: row.type, text: "" };
   return { id, type, subject, text, status, createdAt: time.toISOString() };
 }
 

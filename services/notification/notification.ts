@@ -53,6 +53,9 @@ function lettersOf(kind: string): Kind {
   return LETTERS[kind as keyof typeof LETTERS];
 }
 
+/** False for what a later version has told; a letter that was stored as it was is known. */
+export const isKnown = (told: Told): boolean => told.content === null || Object.hasOwn(LETTERS, kindOf(told));
+
 /** Throws where the event is of another kind, or its payload does not fit. */
 export function notificationOf(event: ShopEvent): Notification {
   const content = lettersOf(kindOf(event)).contentOf(event.payload);

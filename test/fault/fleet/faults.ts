@@ -121,10 +121,7 @@ function subjectOf(
 /** The first two words of a statement that writes. */
 const writing = (text = ""): string | undefined => /^\s*((?:insert|update|delete)\s+\w+)/.exec(text)?.[1];
 
-const txIdsOf = ({ values = [] }: Query): string[] =>
-  [values[0]]
-    .flat()
-    .filter((value) => typeof value === "string" && /^[0-9a-f-]{36}$/.test(value)) as string[];
+const txIdsOf = ({ values = [] }: Query): string[] => String(values[0]).match(/\b[0-9a-f-]{36}\b/g) ?? [];
 
 function withFault(
   client: Connection,

@@ -1,7 +1,7 @@
 import { describe, expect, test } from "@jest/globals";
 import { newId } from "../../../lib/ids.ts";
 import type { Letter } from "../../../services/notification/letters/layout.ts";
-import { letterOf, notificationOf } from "../../../services/notification/notification.ts";
+import { isKnown, letterOf, notificationOf } from "../../../services/notification/notification.ts";
 
 const userId = newId();
 const orderId = newId();
@@ -130,4 +130,14 @@ describe("an event that cannot be told to anybody is an error that says why", ()
   ])("%s", (_what, told, reason) => {
     expect(() => notificationOf(told)).toThrow(reason);
   });
+});
+
+test("what a later version has told is not known, what was stored as a letter is", () => {
+  const letter = { subject: "s", text: "t" };
+  expect(isKnown({ type: "order.shipped", version: 1, content: {}, subject: null, text: null })).toBe(false);
+  expect(isKnown({ type: "order.confirmed", version: 2, content: {}, subject: null, text: null })).toBe(
+    false,
+  );
+  expect(isKnown({ type: "order.confirmed", version: 1, content: {}, subject: null, text: null })).toBe(true);
+  expect(isKnown({ type: "order.shipped", version: 1, content: null, ...letter })).toBe(true);
 });
