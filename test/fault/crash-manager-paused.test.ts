@@ -54,7 +54,7 @@ describeFleet("a manager", () => {
     await until("the other manager has decided", async () => (await decisions()).length > 0);
     expect(await decisions()).toEqual(txIds.map((tx_id) => ({ tx_id, outcome: "abort" })));
 
-    driver.signal("SIGCONT");
+    await driver.wake();
     const answer = await buying;
     expect(answer.status).toBe(504);
     await fleet.settled();
@@ -71,7 +71,7 @@ describeFleet("a manager", () => {
       const rows = await fleet.query("product", "select 1 from reservations where state = 'committed'");
       return rows.length === txIds.length;
     });
-    driver.signal("SIGCONT");
+    await driver.wake();
     const answer = await buying;
     expect(answer).toMatchObject({ status: 201, id: txIds[0] });
     await fleet.keysHold(edge, [answer]);
@@ -86,12 +86,12 @@ describeFleet("a manager", () => {
     expect(await stopped(other)).toEqual(txIds);
     expect(await decisions()).toEqual([]);
 
-    driver.signal("SIGCONT");
+    await driver.wake();
     const answer = await buying;
     expect([201, 504]).toContain(answer.status);
     await until("the driver has committed", async () => (await fleet.confirmedAmong(txIds)).length > 0);
     expect(await fleet.unfinished()).toMatchObject({ "payments in doubt": 1, "reservations prepared": 1 });
-    other.signal("SIGCONT");
+    await other.wake();
     await fleet.settled();
     expect(await decisions()).toEqual(txIds.map((tx_id) => ({ tx_id, outcome: "commit" })));
     await fleet.keysHold(edge, [answer]);
@@ -112,7 +112,7 @@ describeFleet("a manager", () => {
       async () => (await watermark()) === txId && (await votesOf(txId)) === 0,
     );
 
-    driver.signal("SIGCONT");
+    await driver.wake();
     const answer = await buying;
     expect(answer.status).toBe(504);
     await fleet.settled();

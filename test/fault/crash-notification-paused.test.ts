@@ -95,7 +95,7 @@ describeFleet("a mailer that is stopped with mail in hand", () => {
       await paused.arm({ point, when: "before", deed: "stop" });
       const emails = await untilStopped(kind.replaceAll(" ", "."));
       await until("another has sent it", isSent, TAKEN_OVER_MS_MAX, 100);
-      paused.signal("SIGCONT");
+      await paused.wake();
       await until(
         "the late one has said what became of it",
         async () => (await recorded()) > before.recorded,

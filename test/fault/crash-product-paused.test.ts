@@ -61,7 +61,7 @@ describeFleet("a replica of product", () => {
     expect(performance.now() - startedAt).toBeLessThan(FREED_MS);
     for (const { ms } of [...others, ...(await Promise.all(early))]) expect(ms).toBeLessThan(ANSWERED_MS);
 
-    paused.signal("SIGCONT");
+    await paused.wake();
     await fleet.settled();
     await fleet.keysHold(
       shop,

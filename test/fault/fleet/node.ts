@@ -1,5 +1,5 @@
 /** The test's end of one process of a fleet: tells it what to do, hears what hit it, and ends it by its own pid. */
-import { type ChildProcess, fork } from "node:child_process";
+import { type ChildProcess, execFileSync, fork } from "node:child_process";
 import { once } from "node:events";
 import { tmpdir } from "node:os";
 import path from "node:path";
@@ -79,6 +79,15 @@ export class ShopNode {
 
   signal(signal: NodeJS.Signals): void {
     this.#process.kill(signal);
+  }
+
+  /** Wakes it once it has stopped itself: what it says last comes a moment before, sometimes a long one. */
+  async wake(): Promise<void> {
+    const { pid } = this.#process;
+    await until(`${this.options.nodeId} has stopped`, () =>
+      execFileSync("ps", ["-o", "state=", "-p", String(pid)], { encoding: "utf8" }).startsWith("T"),
+    );
+    this.signal("SIGCONT");
   }
 
   /** In place of one that has died, under the same name. */

@@ -232,12 +232,18 @@ test("a reader that has not asked for as long as events are kept holds back noth
       values: [consumer, days],
     });
   const service = broker.getLocalService("order") as unknown as {
+    upSince: number;
     prune(): Promise<boolean>;
     logger: { warn(...args: unknown[]): void };
   };
   const said: string[] = [];
   service.logger.warn = (...args) => said.push(args.join(" "));
   await retire("retired", 8);
+  await retire("late", 8);
+  // The shop has only just started: perhaps nobody could ask.
+  await service.prune();
+  expect((await read(position - 1)).map(({ key }) => key)).toEqual([event.key]);
+  service.upSince -= 600_000;
   await retire("late", 6);
   await service.prune();
   await service.prune();
