@@ -60,11 +60,12 @@ const nameOf = ({ status, body }: ShopAnswer<{ code?: string; status?: unknown }
   `${status} ${body.code ?? (typeof body.status === "string" ? body.status : "")}`.trim();
 
 /**
- * Customers repeat what says "not now" (503), their own attempt that is still at work, and an order that is not decided
- * yet; and nothing else, though other answers, too, might be another one a moment later.
+ * Customers repeat, with the same key, what the contract says is not over and comes with Retry-After: "not now" (503) and
+ * "not decided in time" (504); their own attempt that is still at work; and an order that is pending. Nothing else, though
+ * other answers, too, might be another one a moment later.
  */
 const isFinal = ({ status, body }: ShopAnswer<{ code?: string }>): boolean =>
-  status !== 503 && status !== 202 && !(status === 409 && body.code === "request_in_progress");
+  ![202, 503, 504].includes(status) && !(status === 409 && body.code === "request_in_progress");
 
 /** `sentAt`: when it was due. A generator that is late makes requests late; that must not look like a quick answer. */
 async function ask(
