@@ -9,7 +9,6 @@ import type { ServiceSchema } from "moleculer";
 import pg from "pg";
 import { databaseUrlOf } from "../config/database.ts";
 import { config, type DatabaseName } from "../config/index.ts";
-import { toArrayLiteral } from "../lib/array-literal.ts";
 import { ShopError } from "../lib/errors.ts";
 import { stopStep } from "../lib/stop.ts";
 import { measure, type Reading } from "./measures.ts";
@@ -70,8 +69,6 @@ const SESSION: readonly (readonly [string, string])[] = [
   ["jit", "off"],
 ];
 
-const asWritten = (value: unknown): unknown => (Array.isArray(value) ? toArrayLiteral(value) : value);
-
 export function openDatabase(url: string, poolMax: number = config.databasePoolMax): Database {
   const pool = new pg.Pool({
     connectionString: url,
@@ -84,8 +81,7 @@ export function openDatabase(url: string, poolMax: number = config.databasePoolM
   pool.on("error", () => undefined);
   pool.on("connect", (client) => client.on("error", () => undefined));
   return {
-    query: ({ values, ...statement }) =>
-      pool.query({ ...statement, values: values?.map(asWritten) } as pg.QueryConfig) as never,
+    query: (statement) => pool.query(statement) as never,
     async transaction(work) {
       const client = await pool.connect();
       let broken: Error | undefined;
