@@ -4,8 +4,9 @@
  * "not yet", with the same Idempotency-Key; what has no final answer after 5 s has failed.
  */
 import { setTimeout as sleep } from "node:timers/promises";
-import { isNotYet, ShopClient, type ShopRequest } from "../../scripts/replay/shop-client.ts";
+import { ShopClient, type ShopRequest } from "../../scripts/replay/shop-client.ts";
 import { type Customer, Customers } from "./customers.ts";
+import { isFinal } from "./traffic.ts";
 
 const ANSWER_MS_MAX = 5_000;
 const CLIENTS = 8;
@@ -83,13 +84,13 @@ export class EndpointLoad {
     for (let last = "no gateway was ready"; ; this.repeated++) {
       try {
         const answer = await this.#client()?.once<{ id?: string; code?: string }>(request);
-        const isFinal = answer && !isNotYet(answer) && answer.status !== 202;
+        const isOver = answer && isFinal(answer);
         if (answer) last = `${answer.status} ${answer.body.code ?? ""}`;
-        if (isFinal && answer.status === wanted && elapsedMs() <= ANSWER_MS_MAX) {
+        if (isOver && answer.status === wanted && elapsedMs() <= ANSWER_MS_MAX) {
           this.slowestMs = Math.max(this.slowestMs, Math.round(elapsedMs()));
           return answer.body.id;
         }
-        if (isFinal) return this.#fail(request, last);
+        if (isOver) return this.#fail(request, last);
       } catch (err) {
         last = (err as Error).message;
       }

@@ -10,7 +10,15 @@ import type { AddressInfo } from "node:net";
 import { setTimeout as sleep } from "node:timers/promises";
 import { type ShopAnswer, ShopClient, type ShopRequest } from "../../scripts/replay/shop-client.ts";
 import { type Customer, Customers } from "./customers.ts";
-import { type Answer, type Command, type Kind, type Mix, monotonicMs, type Request } from "./traffic.ts";
+import {
+  type Answer,
+  type Command,
+  isFinal,
+  type Kind,
+  type Mix,
+  monotonicMs,
+  type Request,
+} from "./traffic.ts";
 
 const CUSTOMERS = 32;
 const SKUS = 200;
@@ -58,14 +66,6 @@ function next(mix: Mix): { kind: Kind; request: ShopRequest; wanted?: number } {
 
 const nameOf = ({ status, body }: ShopAnswer<{ code?: string; status?: unknown }>): string =>
   `${status} ${body.code ?? (typeof body.status === "string" ? body.status : "")}`.trim();
-
-/**
- * Customers repeat, with the same key, what the contract says is not over and comes with Retry-After: "not now" (503) and
- * "not decided in time" (504); their own attempt that is still at work; and an order that is pending. Nothing else, though
- * other answers, too, might be another one a moment later.
- */
-const isFinal = ({ status, body }: ShopAnswer<{ code?: string }>): boolean =>
-  ![202, 503, 504].includes(status) && !(status === 409 && body.code === "request_in_progress");
 
 /** `sentAt`: when it was due. A generator that is late makes requests late; that must not look like a quick answer. */
 async function ask(

@@ -1,4 +1,5 @@
 /** What the drill and its generator say to each other, and what a drill reads out of the answers. */
+import type { ShopAnswer } from "../../scripts/replay/shop-client.ts";
 
 export type Kind = "order" | "read" | "login";
 
@@ -34,6 +35,14 @@ export type Answer =
   | { kind: "failed"; message: string }
   | { kind: "measured"; perSecond: number; failed: Record<string, number> }
   | { kind: "sent"; requests: Request[]; orderIds: string[]; cpuShare: number; seconds: number };
+
+/**
+ * Customers repeat, with the same key, what the contract says is not over and comes with Retry-After: "not now" (503) and
+ * "not decided in time" (504); their own attempt that is still at work; and an order that is pending. Nothing else, though
+ * other answers, too, might be another one a moment later.
+ */
+export const isFinal = ({ status, body }: ShopAnswer<{ code?: string }>): boolean =>
+  ![202, 503, 504].includes(status) && !(status === 409 && body.code === "request_in_progress");
 
 export const monotonicMs = (): number => Number(process.hrtime.bigint()) / 1e6;
 

@@ -143,7 +143,7 @@ export class ShopClient {
   }
 }
 
-export const isNotYet = ({ status, body }: ShopAnswer<unknown>): boolean =>
+const isNotYet = ({ status, body }: ShopAnswer<unknown>): boolean =>
   [408, 429, 502, 503, 504].includes(status) ||
   (status === 409 && (body as { code?: string }).code === "request_in_progress");
 
