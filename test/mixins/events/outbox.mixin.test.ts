@@ -12,6 +12,7 @@ import {
   pruneOutbox,
   publishNext,
 } from "../../../mixins/events/outbox.rows.ts";
+import { keepRefused, refusedToReplay } from "../../../mixins/events/relay.rows.ts";
 import { cloneDatabases, type TestDatabases } from "../../harness/databases.ts";
 import { until } from "../../support/until.ts";
 
@@ -272,4 +273,15 @@ test("the lag is what is not published, and what a reader has not taken", async 
     ...none,
     readers: expect.arrayContaining([{ consumer: "reader", ...none }]),
   });
+});
+
+test("refused events that an operator wants sent again go in the order of the log, in whatever order they were kept", async () => {
+  for (const position of [9, 4, 7]) {
+    const event = { id: newId(), type: "told", version: 1, key: newId(), payload: {}, traceparent: null };
+    const refused = { ...event, time: new Date(0).toISOString(), position };
+    await keepRefused(db, { topic: "orders", event: refused, error: "too large" });
+  }
+  await db.query({ text: "update refused_events set replay_at = now()" });
+  expect((await refusedToReplay(db, 10)).map(({ position }) => position)).toEqual([4, 7, 9]);
+  await db.query({ text: "delete from refused_events" });
 });
