@@ -1,7 +1,8 @@
 /**
  * Calls another service's actions over HTTP, by its gateway: one time limit over all tries, repeats with back-off within
- * a budget and only where nobody above repeats, a breaker, and the problem document turned back into the error it was made of. It keeps connections open until it is
- * closed. Never a redirect, never a proxy: the address is the configuration's.
+ * a budget and only where nobody above repeats, a breaker, and the problem document turned back into the error it was
+ * made of. It keeps connections open until it is closed. Never a redirect, never a proxy: the address is the
+ * configuration's.
  */
 import http from "node:http";
 import https from "node:https";

@@ -179,14 +179,10 @@ async function breakAndHeal(
 /** Answers what was broken, for whoever reads. */
 function breakLink({ link, service, mode }: Case, shop: ClusterShop, network: Network): string {
   const fault = MODES[mode];
-  if (link === "node") {
+  if (link === "node" || link === "nats") {
     const { nodeID } = shop.workerOf(service);
-    network.breakNode(shop.cluster, nodeID, fault);
-    return nodeID;
-  }
-  if (link === "nats") {
-    const { nodeID } = shop.workerOf(service);
-    network.breakNats(nodeID, fault);
+    if (link === "node") network.breakNode(shop.cluster, nodeID, fault);
+    else network.breakNats(nodeID, fault);
     return nodeID;
   }
   if (link === "database") {

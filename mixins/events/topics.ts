@@ -1,6 +1,6 @@
 /**
- * Which topics there are, how they are declared, and which service tells each. A topic is what one service tells of one kind of thing; its
- * version is that of the envelope, not of the events in it.
+ * Which topics there are, how they are declared, and which service tells each. A topic is what one service tells of one
+ * kind of thing; its version is that of the envelope, not of the events in it.
  */
 import type { DatabaseName } from "../../config/index.ts";
 

@@ -6,7 +6,7 @@ import { expect, test } from "@jest/globals";
 const PROGRAM = `
   import { openSync } from "node:fs";
   import { Worker } from "./scripts/cluster/worker.process.ts";
-  try { for (;;) openSync("/dev/null", "r"); } catch {}
+  try { for (;;) openSync("/dev/null", "r"); } catch (err) { if (err.code !== "EMFILE") throw err; }
   const worker = new Worker({ nodeID: "user-1", services: ["user"], env: {}, print: () => undefined });
   const why = await worker.ready.catch((err) => err.message);
   process.stdout.write([why, await worker.ended, worker.state].join("|"));
