@@ -18,9 +18,8 @@ export const natsOutage: Drill = {
   async run(site, { seconds = 10 }) {
     const shop = await ClusterShop.open(site);
     const peakPerSecond = await shop.peak();
-    const before = shop.cluster.workers().map(({ nodeID }) => nodeID);
+    const nodes = shop.cluster.workers().map(({ nodeID }) => nodeID);
     shop.begin(peakPerSecond * LOAD_SHARE);
-    const beganAt = monotonicMs();
     await site.pause(QUIET_MS);
     const { port, pid } = shop.nats;
     const killedAt = monotonicMs();
@@ -40,8 +39,9 @@ export const natsOutage: Drill = {
     const during = sentBetween(sent.requests, killedAt, backAt);
     const after = sentBetween(failures, backAt, Number.POSITIVE_INFINITY);
     const healedMs = Math.round(after.reduce((last, { sentAt }) => Math.max(last, sentAt - backAt), 0));
-    const failedBefore = sentBetween(failures, beganAt, killedAt).length;
-    const workersLost = before.filter((id) => !shop.cluster.workers().some(({ nodeID }) => nodeID === id));
+    // What was still under way when the server died belongs to the outage.
+    const before = failures.filter(({ sentAt, tookMs }) => sentAt + tookMs < killedAt);
+    const workersLost = nodes.filter((id) => !shop.cluster.workers().some(({ nodeID }) => nodeID === id));
     const auditOk = report.ok && report.inDoubt === 0 && report.doubled === 0;
     return {
       outageSeconds: seconds,
@@ -59,8 +59,9 @@ export const natsOutage: Drill = {
       inDoubt: report.inDoubt,
       generatorCpu: sent.generatorCpu,
       auditOk,
-      failedBefore,
-      ok: auditOk && failedBefore === 0 && healedMs < HEALED_MS_MAX && workersLost.length === 0,
+      failedBefore: before.length,
+      failuresBefore: outcomes(before),
+      ok: auditOk && before.length === 0 && healedMs < HEALED_MS_MAX && workersLost.length === 0,
     };
   },
 };
