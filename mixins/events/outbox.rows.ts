@@ -40,16 +40,15 @@ export async function publishNext(db: Queryable, limit: number): Promise<number>
   const { rowCount } = await db.query({
     name: "outbox-published",
     // Positions are drawn when the lock is had, which goes when the rows can be seen; and in the order of the numbers,
-    // in which those of one key were committed, wherever the rows lie and however they are joined. The bounds keep that
-    // to these rows, whatever the planner thinks of how many wait.
+    // in which those of one key were committed. Rows are found again by where they lie: the planner, who cannot know how
+    // many wait, would compare each with each. What a rival has published meanwhile lies elsewhere, and is no longer null.
     text: `with locked as materialized (select pg_advisory_xact_lock(${POSITIONS_LOCK})),
            lowest as materialized (
-             select sequence, nextval('outbox_position') as position
-             from locked, (select sequence from outbox where published_at is null order by sequence limit $1) as l
+             select place, nextval('outbox_position') as position
+             from locked, (select ctid as place from outbox where published_at is null order by sequence limit $1) as l
            )
            update outbox set published_at = now(), position = lowest.position
-           from lowest where outbox.sequence = lowest.sequence and published_at is null
-             and outbox.sequence between (select min(sequence) from lowest) and (select max(sequence) from lowest)`,
+           from lowest where outbox.ctid = lowest.place and published_at is null`,
     values: [limit],
   });
   return rowCount ?? 0;

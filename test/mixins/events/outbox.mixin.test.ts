@@ -155,6 +155,22 @@ test("a backlog is published without pauses: after a full batch comes the next",
   await db.query({ text: "delete from outbox where type = 'backlog'" });
 });
 
+test("publishing compares no event with all others, however many the planner thinks there are", async () => {
+  const statements: { text: string; values?: unknown[] }[] = [];
+  const spy = {
+    query: async (statement: { text: string; values?: unknown[] }) => {
+      statements.push(statement);
+      return { rows: [], rowCount: 0 };
+    },
+  };
+  await publishNext(spy as unknown as Queryable, 250);
+  const [{ text, values }] = statements as [{ text: string; values: unknown[] }];
+  const { rows } = await db.query<{ "QUERY PLAN": string }>({ text: `explain ${text}`, values });
+  const plan = rows.map((row) => row["QUERY PLAN"]).join("\n");
+  expect(plan).toContain("Tid Scan on outbox");
+  expect(plan).not.toContain("Join Filter");
+});
+
 test("a page is cut where its events are large, and is never empty", async () => {
   const offset = await head();
   const text = "x".repeat(1_500_000);
