@@ -4,12 +4,13 @@
  * the others must not change under us. scripts/shop.ts builds the broker from this; the framework's own overrides
  * from the environment do not apply.
  */
-import { type BrokerOptions, type Middleware, type ServiceBroker, Validators } from "moleculer";
+import type { BrokerOptions, Middleware, ServiceBroker } from "moleculer";
 import { config } from "./config/index.ts";
 import { breakerMiddleware, isFault } from "./mixins/breaker.middleware.ts";
 import { bulkheadMiddleware } from "./mixins/bulkhead.middleware.ts";
 import { callMeasuresMiddleware } from "./mixins/call.measures.ts";
 import { deadlineMiddleware } from "./mixins/deadline.middleware.ts";
+import { LazyValidator } from "./mixins/lazy.validator.ts";
 import { NATS_TRANSPORTER } from "./mixins/nats.transporter.ts";
 import { nodeServerMiddleware } from "./mixins/node.server.ts";
 import { OTLP_EXPORTER } from "./mixins/otlp.exporter.ts";
@@ -126,7 +127,7 @@ const options: BrokerOptions = {
   transit: { serviceChangedDebounceTime: 100 } as BrokerOptions["transit"],
 
   // Unknown fields are refused at every depth: what is not declared is a mistake or an attack.
-  validator: new Validators.Fastest({
+  validator: new LazyValidator({
     useNewCustomCheckerFunction: true,
     defaults: { object: { strict: true } },
   }),

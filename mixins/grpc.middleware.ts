@@ -1,7 +1,8 @@
 /**
  * gRPC for one broker: serves the actions that declare `grpc` where this node hosts any, and carries calls to such actions
  * on other nodes over open streams. Also hands the caller's cancellation down: an action whose caller is gone is not
- * begun. One process has one server, and in a shop of one process nothing but that server differs.
+ * begun. One process has one server, and in a shop of one process nothing but that server differs. What carries and
+ * serves is loaded by nodes that need it: it is a sixth of what their start costs.
  */
 import { randomBytes } from "node:crypto";
 import {
@@ -12,15 +13,17 @@ import {
   type ServiceBroker,
   type ServiceSchema,
 } from "moleculer";
-import { Peers } from "./grpc/peers.ts";
-import { GrpcServer } from "./grpc/server.ts";
+import type { Peers } from "./grpc/peers.ts";
+import type { GrpcServer } from "./grpc/server.ts";
 
 type Handler = (ctx: Context) => Promise<unknown>;
 
 export class Grpc {
   /** Where this node serves; undefined where it serves nothing or has not begun. */
   port: number | undefined;
+  /** Undefined until an action that declares `grpc` was called on another node. */
   peers: Peers | undefined;
+  #loading: Promise<void> | undefined;
   readonly #wishedPort: number;
   #server: GrpcServer | undefined;
 
@@ -39,20 +42,33 @@ export class Grpc {
     return {
       name: "Grpc",
       created: (broker) => {
-        const peers = new Peers(broker);
-        this.peers = peers;
-        broker.owingNodes = () => peers.owing();
+        broker.owingNodes = () => this.peers?.owing() ?? [];
       },
       localAction: (next: Handler): Handler => cancellable(next),
       remoteAction: (next: Handler, action: ActionSchema): Handler => {
         if (action.grpc === undefined) return cancellable(next);
-        return cancellable((ctx) => (this.peers as Peers).call(ctx, next));
+        return cancellable((ctx) => {
+          if (this.peers) return this.peers.call(ctx, next);
+          // The call goes over the message server, as it would while its stream opens.
+          this.#loading ??= this.#load(ctx.broker);
+          return next(ctx);
+        });
       },
       starting: (broker) => this.#listen(broker),
       started: async () => this.#server?.open(),
       stopping: () => this.drain(),
-      stopped: async () => this.peers?.close(),
+      stopped: () => this.#close(),
     } as Middleware;
+  }
+
+  async #close(): Promise<void> {
+    await this.#loading;
+    this.peers?.close();
+  }
+
+  async #load(broker: ServiceBroker): Promise<void> {
+    const { Peers } = await import("./grpc/peers.ts");
+    this.peers = new Peers(broker);
   }
 
   /** Before the transporter connects: others learn the port with the first that they hear of this node. */
@@ -66,6 +82,7 @@ export class Grpc {
     if (!isServing) return;
     // Told to other nodes only: whoever may call over the message server may call over a stream.
     const grpcToken = randomBytes(24).toString("base64url");
+    const { GrpcServer } = await import("./grpc/server.ts");
     this.#server = new GrpcServer(broker, grpcToken);
     // A token signed with the new key may be here a moment later.
     const allowRefetch = () => this.#server?.allowRefetch();

@@ -4,11 +4,12 @@
  * made of. It keeps connections open until it is closed. Never a redirect, never a proxy: the address is the
  * configuration's.
  */
-import http from "node:http";
+import type { Agent, OutgoingHttpHeaders } from "node:http";
 import https from "node:https";
 import { setTimeout as sleep } from "node:timers/promises";
 import type { Context } from "moleculer";
 import { ERRORS, type ErrorCode, type ErrorExtra, isError, ShopError } from "../lib/errors.ts";
+import { http } from "../lib/http.ts";
 import type { Caller, Carrier, Route } from "./carrier.ts";
 import { remainingMs } from "./deadline.middleware.ts";
 import { REPEATED_ABOVE, RepeatBudget } from "./retry.middleware.ts";
@@ -43,7 +44,7 @@ class NotBegun extends Error {}
 export class HttpCarrier implements Carrier {
   readonly #url: string;
   readonly #secret: string;
-  readonly #agent: http.Agent;
+  readonly #agent: Agent;
   readonly #options: Required<HttpCarrierOptions>;
   readonly #budget = new RepeatBudget();
   #failuresInARow = 0;
@@ -119,7 +120,7 @@ export class HttpCarrier implements Carrier {
 
   #send(caller: Caller, route: Route, params: Record<string, unknown>, timeoutMs: number): Promise<Answer> {
     const body = route.method === "POST" ? JSON.stringify(params) : undefined;
-    const headers: http.OutgoingHttpHeaders = {
+    const headers: OutgoingHttpHeaders = {
       accept: "application/json, application/problem+json",
       authorization: `Bearer ${this.#secret}`,
       ...(caller.requestID ? { "x-request-id": caller.requestID } : {}),

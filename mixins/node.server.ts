@@ -4,11 +4,12 @@
  * everything has stopped, so a probe always gets an answer. It serves no client and knows no secret; keep it off the
  * internet all the same.
  */
-import { createServer, type Server } from "node:http";
+import type { Server } from "node:http";
 import type { AddressInfo } from "node:net";
 import { monitorEventLoopDelay } from "node:perf_hooks";
 import type { Middleware, ServiceBroker } from "moleculer";
 import { CONTENT_TYPE } from "../lib/exposition.ts";
+import { http } from "../lib/http.ts";
 import { measure, type Reading, scrape } from "./measures.ts";
 import { readiness } from "./readiness.ts";
 
@@ -60,7 +61,7 @@ export function nodeServerMiddleware({
       async starting() {
         eventLoop = monitorEventLoopDelay({ resolution: LOOK_MS });
         eventLoop.enable();
-        server = createServer(async (req, res) => {
+        server = http.createServer(async (req, res) => {
           const answer = answers[req.url ?? ""];
           const [status, type, body] = answer
             ? await answer().catch((err: Error): [number, string, string] => [500, "text/plain", err.message])

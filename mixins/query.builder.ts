@@ -1,6 +1,6 @@
 /**
- * Builds SQL whose shape depends on the request (sorting, filters); run it with `db.query(nativeOf(query))`. Apart from
- * the database mixin, because knex is slow to load and most nodes never need it.
+ * Builds SQL whose shape depends on the request (sorting, filters); run it with `db.query(nativeOf(query))`. Import it
+ * where a query is built, not at the top of a file: knex is slow to load and most nodes never need it.
  */
 import knex from "knex";
 import type { Statement } from "./database.mixin.ts";

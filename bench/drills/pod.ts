@@ -8,6 +8,7 @@ import type { ChildProcess } from "node:child_process";
 import { readFileSync } from "node:fs";
 import path from "node:path";
 import { parse } from "yaml";
+import { COMPILE_CACHE } from "../../scripts/compile-cache.ts";
 import { freePort } from "../../scripts/ports.ts";
 import { endOf, hasEnded, ROOT, type Site } from "./site.ts";
 
@@ -68,7 +69,15 @@ export class Pod {
     this.#probeUrl = `http://127.0.0.1:${ports[1]}`;
     const startedAt = performance.now();
     this.#process = site.run(process.execPath, ["scripts/start.ts"], name, {
-      env: { ...env, NODEID: name, PORT: String(ports[0]), METRICS_PORT: String(ports[1]), GRPC_PORT: "0" },
+      // The cache of compiled sources as the image has it: from the first module on.
+      env: {
+        ...COMPILE_CACHE,
+        ...env,
+        NODEID: name,
+        PORT: String(ports[0]),
+        METRICS_PORT: String(ports[1]),
+        GRPC_PORT: "0",
+      },
     });
     this.readyMs = this.#becomesReady.promise.then(() => Math.round(performance.now() - startedAt));
     // Whoever waits for it hears why; a drill that is over waits for nobody.

@@ -154,6 +154,8 @@ class ReplicaSet {
   async scale(turns: number, firstAt: number): Promise<Stop[]> {
     const stops: Promise<Stop>[] = [];
     for (let turn = 0; turn < turns; turn++) {
+      // The first one, too, when it is this workload's turn; the others then follow by themselves.
+      await this.#site.pause(Math.max(0, firstAt + (turn - 1) * EVERY_MS - performance.now()));
       await this.#surge();
       await this.#site.pause(Math.max(0, firstAt + turn * EVERY_MS - performance.now()));
       await this.#whole();

@@ -15,7 +15,7 @@ import { HealthImplementation } from "grpc-health-check";
 import type { ActionSchema, ServiceBroker } from "moleculer";
 import { STEPS_MS_MAX } from "../../lib/stop.ts";
 import { CONTRACT, definitionOf, MAPPINGS, type Mapping, SERVED } from "../../proto/contract.ts";
-import { TokenVerifier } from "../token-verifier.ts";
+import type { Principal, TokenVerifier } from "../token-verifier.ts";
 import { serverCredentials } from "./credentials.ts";
 import { PeerServer } from "./peer-server.ts";
 import { type Serving, serveUnary } from "./unary.ts";
@@ -24,12 +24,21 @@ import { openWindows } from "./windows.ts";
 // What goes wrong reaches us as an error; the library would write it to stderr beside our log.
 setLogVerbosity(logVerbosity.NONE);
 
+/** For reflection: each message brings the files of the whole contract along, and they need not be read for each. */
+const DESCRIBED = Object.fromEntries(
+  Object.entries(CONTRACT)
+    .filter(([, definition]) => "fileDescriptorProtos" in definition)
+    .slice(0, 1),
+);
+
 /** As NATS has it: an order may hold 1,000 lines, and a batch of prepares 512 KB. */
 export const MESSAGE_BYTES_MAX = 1024 * 1024;
 /** A connection that is dead without saying so is found within 25 s. */
 export const KEEPALIVE = { "grpc.keepalive_time_ms": 20_000, "grpc.keepalive_timeout_ms": 5_000 };
 /** For last answers to get out, where somebody watches health for ever. */
 const FLUSH_MS_MAX = 500;
+/** What changes together is told together. */
+const SETTLE_MS = 50;
 /** After it, calls that still run are cut off. */
 const DRAIN_MS_MAX = STEPS_MS_MAX.calls - FLUSH_MS_MAX;
 
@@ -43,11 +52,13 @@ export class GrpcServer {
     "grpc.max_concurrent_streams": 1_000,
   });
   readonly #health = new HealthImplementation();
-  readonly #verifier: TokenVerifier;
+  /** Loaded for the first client from outside; most nodes never have one. */
+  #verifier: Promise<TokenVerifier> | undefined;
   readonly #peers: PeerServer;
   readonly #unary = new Set<Promise<void>>();
   /** The actions by method, until the services of the shop change. */
   #actions: Map<string, ActionSchema[]> | undefined;
+  #telling: NodeJS.Timeout | undefined;
   #isOpen = false;
   #isListening = false;
   #closeWindows: () => void = () => undefined;
@@ -55,13 +66,12 @@ export class GrpcServer {
   constructor(broker: ServiceBroker, token: string) {
     this.#broker = broker;
     this.token = token;
-    this.#verifier = new TokenVerifier({ fetchKeys: () => broker.call("auth.jwks") });
     this.#peers = new PeerServer(broker, token);
     for (const [service, definition] of SERVED) this.#serve(service, definition);
     const calls = (stream: ServerDuplexStream<object, object>) => this.#peers.accept(stream as never);
     this.#server.addService(definitionOf("shop.v1.Peers"), { Calls: calls });
     this.#health.addToServer(this.#server as never);
-    new ReflectionService(CONTRACT).addToServer(this.#server);
+    new ReflectionService(DESCRIBED).addToServer(this.#server);
     this.#tellHealth();
   }
 
@@ -82,19 +92,21 @@ export class GrpcServer {
     this.#isOpen = true;
     this.#peers.open();
     this.#tellHealth();
-    this.#broker.localBus.on("$services.changed", () => this.#tellHealth());
-    this.#broker.localBus.on("$node.disconnected", () => this.#tellHealth());
+    const changed = () => this.#changed();
+    this.#broker.localBus.on("$services.changed", changed);
+    this.#broker.localBus.on("$node.disconnected", changed);
   }
 
   /** The keys have changed: a token with an unknown one fetches them at once. */
   allowRefetch(): void {
-    this.#verifier.allowRefetch();
+    void this.#verifier?.then((verifier) => verifier.allowRefetch());
   }
 
   async drain(): Promise<void> {
     if (!this.#isListening) return;
     this.#isListening = false;
     this.#isOpen = false;
+    clearTimeout(this.#telling);
     this.#tellHealth();
     const closed = new Promise<void>((resolve) => this.#server.tryShutdown(() => resolve()));
     const idle = Promise.allSettled([...this.#unary, this.#peers.drain()]);
@@ -107,7 +119,7 @@ export class GrpcServer {
   #serve(service: string, definition: ServiceDefinition): void {
     const serving: Serving = {
       broker: this.#broker,
-      verifier: this.#verifier,
+      verify: (token) => this.#verify(token),
       actionsOf: (method) => this.#actionsOf(method),
       isOpen: () => this.#isOpen,
     };
@@ -124,6 +136,13 @@ export class GrpcServer {
     this.#server.addService(definition, Object.fromEntries(methods));
   }
 
+  async #verify(token: string): Promise<Principal> {
+    this.#verifier ??= import("../token-verifier.ts").then(
+      ({ TokenVerifier }) => new TokenVerifier({ fetchKeys: () => this.#broker.call("auth.jwks") }),
+    );
+    return (await this.#verifier).verify(token);
+  }
+
   #actionsOf(method: string): ActionSchema[] {
     this.#actions ??= Map.groupBy(
       this.#broker.registry
@@ -133,6 +152,15 @@ export class GrpcServer {
       (action) => action.grpc as string,
     );
     return this.#actions.get(method) ?? [];
+  }
+
+  /** Several times as each node comes or goes: what is called is found anew, what is told is told once. */
+  #changed(): void {
+    this.#actions = undefined;
+    this.#telling ??= setTimeout(() => {
+      this.#telling = undefined;
+      this.#tellHealth();
+    }, SETTLE_MS).unref();
   }
 
   /** A service is healthy while some node serves each of its methods; the shop is, while this node is open. */

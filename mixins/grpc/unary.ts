@@ -9,7 +9,7 @@ import { ShopError } from "../../lib/errors.ts";
 import { bearerTokenOf, idempotencyKeyOf, requestIdOf } from "../../lib/headers.ts";
 import { parseTraceparent } from "../../lib/traceparent.ts";
 import { type Mapping, refuseFaultyStrings } from "../../proto/contract.ts";
-import type { Principal, TokenVerifier } from "../token-verifier.ts";
+import type { Principal } from "../token-verifier.ts";
 import { isSameSecret } from "./credentials.ts";
 import { statusOf } from "./status.ts";
 
@@ -17,7 +17,7 @@ export type UnaryCall = ServerUnaryCall<object, object>;
 
 export interface Serving {
   broker: ServiceBroker;
-  verifier: TokenVerifier;
+  verify(token: string): Promise<Principal>;
   /** The actions that serve a method; of participants there are several. */
   actionsOf(method: string): ActionSchema[];
   isOpen(): boolean;
@@ -82,7 +82,7 @@ function actionOf(actions: ActionSchema[], request: { participant?: string }): A
 
 /** Who calls: a user by an access token; nobody where none is needed, or where the shared token is. */
 async function callerOf(
-  { verifier }: Serving,
+  { verify }: Serving,
   { auth = "user" }: ActionSchema,
   token: string | undefined,
 ): Promise<Principal | null> {
@@ -96,7 +96,7 @@ async function callerOf(
     if (isSameSecret(token, config.participantToken)) return null;
     throw new ShopError("forbidden", "This is for participants, by the token that they share with the shop.");
   }
-  const caller = await verifier.verify(token);
+  const caller = await verify(token);
   // A word we do not know means the strictest we have.
   if (auth !== "user" && !caller.roles.includes("admin"))
     throw new ShopError("forbidden", "This needs the role admin.");

@@ -2,15 +2,10 @@
  * The HTTP server under the gateway: its limits in time and size, an answer in the shop's own form for what never
  * becomes a request, and a stop that accepts nothing new and finishes what it has.
  */
-import {
-  createServer,
-  type IncomingMessage,
-  type Server,
-  type ServerResponse,
-  STATUS_CODES,
-} from "node:http";
+import type { IncomingMessage, Server, ServerResponse } from "node:http";
 import { type Socket, Server as TcpServer } from "node:net";
 import { type ErrorCode, ShopError } from "../../lib/errors.ts";
+import { http } from "../../lib/http.ts";
 import { newId } from "../../lib/ids.ts";
 import { STEPS_MS_MAX } from "../../lib/stop.ts";
 import { responseHeaders } from "./headers.ts";
@@ -25,7 +20,7 @@ const DRAIN_MS_MAX = STEPS_MS_MAX.calls;
 const LINGER_MS = 500;
 
 export function createGatewayServer(onRequest: (req: IncomingMessage, res: ServerResponse) => void): Server {
-  const server = createServer(
+  const server = http.createServer(
     {
       maxHeaderSize: HEADER_BYTES_MAX,
       headersTimeout: 10_000,
@@ -66,7 +61,7 @@ function answerClientError(err: Error & { code?: string; rawPacket?: Buffer }, s
   };
   const head = Object.entries(fields).map(([name, value]) => `${name}: ${value}\r\n`);
   socket.end(
-    `HTTP/1.1 ${problem.status} ${STATUS_CODES[problem.status]}\r\n${head.join("")}\r\n${problem.body}`,
+    `HTTP/1.1 ${problem.status} ${http.STATUS_CODES[problem.status]}\r\n${head.join("")}\r\n${problem.body}`,
   );
   // Closing at once would reset a connection whose client is still sending, and lose the answer.
   socket.setTimeout(1_000, () => socket.destroy());
@@ -96,7 +91,7 @@ function parserError(err: { code?: string; rawPacket?: Buffer }): ShopError {
 export function drain(server: Server): Promise<void> {
   if (!server.listening) return Promise.resolve();
   return new Promise((resolve, reject) => {
-    // http.Server.close closes idle connections, too; run again it does only that, and reports that it is closed.
+    // Server.close closes idle connections, too; run again it does only that, and reports that it is closed.
     const linger = setTimeout(() => server.close(() => undefined), LINGER_MS);
     const cut = setTimeout(() => server.closeAllConnections(), DRAIN_MS_MAX);
     TcpServer.prototype.close.call(server, (err) => {

@@ -3,7 +3,6 @@
 import { instant, integer, text } from "../../lib/cursor.ts";
 import { isId } from "../../lib/ids.ts";
 import type { Database, Queryable } from "../../mixins/database.mixin.ts";
-import { nativeOf, sql } from "../../mixins/query.builder.ts";
 import type { Product } from "./api.ts";
 
 export interface ProductRow {
@@ -66,6 +65,8 @@ export async function listProducts(
   after: readonly unknown[] | undefined,
   limit: number,
 ): Promise<ProductRow[]> {
+  // Loaded for the first list, because knex takes a tenth of a start and most nodes are never asked for one.
+  const { nativeOf, sql } = await import("../../mixins/query.builder.ts");
   const descending = filter.sort.startsWith("-");
   const column = SORT_COLUMNS[filter.sort.replace("-", "") as keyof typeof SORT_COLUMNS];
   const query = sql("stocked_products").select(sql.raw(COLUMNS)).whereNull("deleted_at");
