@@ -22,8 +22,8 @@ export interface NodeServerOptions {
 
 type EventLoop = ReturnType<typeof monitorEventLoopDelay>;
 
-/** How often the event loop is looked at; what it takes by itself is taken off the reading. */
-const LOOK_MS = 10;
+/** How often the event loop is looked at, which wakes an idle node each time; what it takes by itself is taken off the reading. */
+const LOOK_MS = 50;
 const CLOSE_MS_MAX = 500;
 const QUANTILES = [0.5, 0.99, 1] as const;
 
