@@ -1,4 +1,4 @@
-/** The frames of proto/shop/v1/peers.proto as they are read and written, and the JSON inside them. */
+/** The frames of proto/shop/v1/peers.proto as they are read and written. */
 
 /** Each frame costs little; each message costs a turn through HTTP/2. Far enough below what a message may hold. */
 const MESSAGE_BYTES_WISHED = 256 * 1024;
@@ -84,9 +84,3 @@ export interface PeerAnswer {
   echo?: boolean;
   meta?: Buffer;
 }
-
-/** Nothing is no bytes. */
-export const toJson = (value: unknown): Buffer => Buffer.from(JSON.stringify(value) ?? "");
-
-export const fromJson = (bytes: Buffer | undefined): unknown =>
-  bytes && bytes.length > 0 ? JSON.parse(bytes.toString()) : undefined;

@@ -7,15 +7,8 @@ import { Metadata, type ServerDuplexStream, status } from "@grpc/grpc-js";
 import type { Context, ServiceBroker, Transit } from "moleculer";
 import { bearerTokenOf } from "../../lib/headers.ts";
 import { isSameSecret } from "./credentials.ts";
-import {
-  type Frames,
-  FrameWriter,
-  fromJson,
-  IN_FLIGHT_MAX,
-  type PeerAnswer,
-  type PeerCall,
-  toJson,
-} from "./frames.ts";
+import { type Frames, FrameWriter, IN_FLIGHT_MAX, type PeerAnswer, type PeerCall } from "./frames.ts";
+import { fromJson, Payloads, readPayload, toJson } from "./payload.ts";
 
 type Stream = ServerDuplexStream<Frames<PeerCall>, Frames<PeerAnswer>>;
 type Call = NonNullable<PeerCall["call"]>;
@@ -66,6 +59,7 @@ class PeerCalls {
   readonly #isOpen: () => boolean;
   readonly #writer: FrameWriter<PeerAnswer>;
   readonly #running = new Map<number, AbortController>();
+  readonly #payloads = new Payloads();
   #seq = 0;
   #onIdle: (() => void) | undefined;
 
@@ -130,7 +124,7 @@ class PeerCalls {
       const result = await (ctx.action as unknown as { handler(ctx: Context): Promise<unknown> }).handler(
         ctx,
       );
-      answer = { seq, result: toJson(result), meta: toJson(ctx.meta) };
+      answer = { seq, result: this.#payloads.write(call.action, result), meta: toJson(ctx.meta) };
     } catch (err) {
       answer = this.#failure(seq, err, ctx);
     }
@@ -169,7 +163,7 @@ class PeerCalls {
     if (!broker.registry.getActionEndpoints(call.action)?.hasLocal()) return undefined;
     const ctx = new broker.ContextFactory(broker);
     ctx.setEndpoint(broker._getLocalActionEndpoint(call.action));
-    ctx.setParams(fromJson(call.params) as object, false);
+    ctx.setParams(readPayload(call.params) as object, false);
     Object.assign(ctx, {
       id: call.id,
       requestID: call.requestId,

@@ -11,15 +11,8 @@ import { Client, type ClientDuplexStream, Metadata, type MethodDefinition } from
 import type { Context, ServiceBroker } from "moleculer";
 import { definitionOf } from "../../proto/contract.ts";
 import { clientCredentials } from "./credentials.ts";
-import {
-  type Frames,
-  FrameWriter,
-  fromJson,
-  IN_FLIGHT_MAX,
-  type PeerAnswer,
-  type PeerCall,
-  toJson,
-} from "./frames.ts";
+import { type Frames, FrameWriter, IN_FLIGHT_MAX, type PeerAnswer, type PeerCall } from "./frames.ts";
+import { fromJson, Payloads, readPayload, toJson } from "./payload.ts";
 import { KEEPALIVE, MESSAGE_BYTES_MAX } from "./server.ts";
 import { WINDOW_BYTES } from "./windows.ts";
 
@@ -47,7 +40,7 @@ const PROMPT_PINGS = 2;
  */
 const SILENT_PINGS = 8;
 /** For params and meta; the rest of a frame is small. */
-const JSON_BYTES_MAX = MESSAGE_BYTES_MAX - 4_096;
+const PAYLOAD_BYTES_MAX = MESSAGE_BYTES_MAX - 4_096;
 
 interface Pending {
   ctx: Context;
@@ -66,6 +59,7 @@ export class PeerStream {
   readonly #client: Client;
   readonly #metadata = new Metadata();
   readonly #pending = new Map<number, Pending>();
+  readonly #payloads = new Payloads();
   #stream: ClientDuplexStream<Frames<PeerCall>, Frames<PeerAnswer>> | undefined;
   #writer: FrameWriter<PeerCall> | undefined;
   /** An echo came promptly, and none has been late since. */
@@ -112,9 +106,9 @@ export class PeerStream {
   /** Undefined where the call does not fit a frame. Rejects as StreamBroken, CallRefused, or what the action threw. */
   call(ctx: Context): Promise<unknown> | undefined {
     const { action, options } = ctx;
-    const params = toJson(ctx.params);
+    const params = this.#payloads.write(action?.name as string, ctx.params);
     const meta = toJson(ctx.meta);
-    if (params.length + meta.length > JSON_BYTES_MAX) return undefined;
+    if (params.length + meta.length > PAYLOAD_BYTES_MAX) return undefined;
     const seq = ++this.#seq;
     return new Promise((resolve, reject) => {
       const signal = ctx.locals.signal as AbortSignal | undefined;
@@ -243,7 +237,7 @@ export class PeerStream {
     if (error) {
       const { transit } = this.#broker as unknown as { transit: ErrorsFromPayload };
       call.reject(transit._createErrFromPayload(fromJson(error), { sender: call.ctx.nodeID }));
-    } else call.resolve(fromJson(result));
+    } else call.resolve(readPayload(result));
   }
 }
 

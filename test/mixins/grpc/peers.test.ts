@@ -107,6 +107,20 @@ describe("a call to another node", () => {
     });
   });
 
+  it("is the same over the stream where it is large, from the first such call on", async () => {
+    await streamTo("host");
+    const large = {
+      at: new Date(0),
+      lines: Array.from({ length: 500 }, (_, i) => ({ id: i, text: `größer ${i}` })),
+    };
+    for (let i = 0; i < 3; i++) {
+      const before = carried();
+      const echoed = (await call("echo", large, { nodeID: "host" })) as { params: unknown };
+      expect(carried()).toBe(before + 1);
+      expect(echoed.params).toEqual(JSON.parse(JSON.stringify(large)));
+    }
+  });
+
   it("whose answer cannot be carried is told so, and its node goes on", async () => {
     await streamTo("host");
     const before = carried();
