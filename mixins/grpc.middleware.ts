@@ -24,6 +24,7 @@ export class Grpc {
   /** Undefined until an action that declares `grpc` was called on another node. */
   peers: Peers | undefined;
   #loading: Promise<void> | undefined;
+  #isClosed = false;
   readonly #wishedPort: number;
   #server: GrpcServer | undefined;
 
@@ -62,13 +63,20 @@ export class Grpc {
   }
 
   async #close(): Promise<void> {
+    this.#isClosed = true;
     await this.#loading;
     this.peers?.close();
   }
 
   async #load(broker: ServiceBroker): Promise<void> {
-    const { Peers } = await import("./grpc/peers.ts");
-    this.peers = new Peers(broker);
+    try {
+      const { Peers } = await import("./grpc/peers.ts");
+      if (!this.#isClosed) this.peers = new Peers(broker);
+    } catch (err) {
+      // Calls go over the message server until it can be loaded.
+      broker.logger.warn("streams to other nodes cannot be loaded", err);
+      this.#loading = undefined;
+    }
   }
 
   /** Before the transporter connects: others learn the port with the first that they hear of this node. */
@@ -88,7 +96,7 @@ export class Grpc {
     const allowRefetch = () => this.#server?.allowRefetch();
     broker.createService({ name: "grpc", events: { "auth.keysRotated": allowRefetch } } as ServiceSchema);
     this.port = await this.#server.listen(this.#wishedPort);
-    Object.assign(broker.metadata, { grpcPort: this.port, grpcToken });
+    Object.assign(broker.metadata, { grpcPort: this.port, grpcToken, grpcPacks: true });
   }
 }
 

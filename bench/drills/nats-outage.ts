@@ -6,7 +6,9 @@ import { auditLine } from "./shop.ts";
 import { failed, monotonicMs, outcomes, sentBetween } from "./traffic.ts";
 
 const LOAD_SHARE = 0.3;
-const QUIET_MS = 3_000;
+const QUIET_MS = 8_000;
+/** A request that was sent longer before the server died must have had its answer. */
+const ANSWER_MS_MAX = 5_000;
 const HEALED_MS_MAX = 10_000;
 /** Of healed traffic, after the limit. */
 const AFTER_MS = 5_000;
@@ -40,7 +42,9 @@ export const natsOutage: Drill = {
     const after = sentBetween(failures, backAt, Number.POSITIVE_INFINITY);
     const healedMs = Math.round(after.reduce((last, { sentAt }) => Math.max(last, sentAt - backAt), 0));
     // What was still under way when the server died belongs to the outage.
-    const before = failures.filter(({ sentAt, tookMs }) => sentAt + tookMs < killedAt);
+    const before = failures.filter(
+      ({ sentAt, tookMs }) => sentAt + tookMs < killedAt || sentAt < killedAt - ANSWER_MS_MAX,
+    );
     const workersLost = nodes.filter((id) => !shop.cluster.workers().some(({ nodeID }) => nodeID === id));
     const auditOk = report.ok && report.inDoubt === 0 && report.doubled === 0;
     return {

@@ -41,14 +41,15 @@ export async function publishNext(db: Queryable, limit: number): Promise<number>
     name: "outbox-published",
     // Positions are drawn when the lock is had, which goes when the rows can be seen; and in the order of the numbers,
     // in which those of one key were committed. Rows are found again by where they lie: the planner, who cannot know how
-    // many wait, would compare each with each. What a rival has published meanwhile lies elsewhere, and is no longer null.
+    // many wait, would compare each with each. What a rival has published meanwhile lies elsewhere, and has a position.
+    // (That is asked and not published_at, which would offer the planner another way.)
     text: `with locked as materialized (select pg_advisory_xact_lock(${POSITIONS_LOCK})),
            lowest as materialized (
              select place, nextval('outbox_position') as position
              from locked, (select ctid as place from outbox where published_at is null order by sequence limit $1) as l
            )
            update outbox set published_at = now(), position = lowest.position
-           from lowest where outbox.ctid = lowest.place and published_at is null`,
+           from lowest where outbox.ctid = lowest.place and outbox.position is null`,
     values: [limit],
   });
   return rowCount ?? 0;

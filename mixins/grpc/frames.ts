@@ -69,6 +69,7 @@ export interface PeerCall {
     nodeId: string;
     tracing: boolean;
     headers: Buffer | undefined;
+    packs: boolean;
   };
   cancel?: number;
   ping?: boolean;

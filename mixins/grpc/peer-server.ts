@@ -124,7 +124,11 @@ class PeerCalls {
       const result = await (ctx.action as unknown as { handler(ctx: Context): Promise<unknown> }).handler(
         ctx,
       );
-      answer = { seq, result: this.#payloads.write(call.action, result), meta: toJson(ctx.meta) };
+      answer = {
+        seq,
+        result: call.packs ? this.#payloads.write(call.action, result) : toJson(result),
+        meta: toJson(ctx.meta),
+      };
     } catch (err) {
       answer = this.#failure(seq, err, ctx);
     }

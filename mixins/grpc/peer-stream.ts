@@ -20,6 +20,8 @@ export interface Address {
   host: string;
   port: number;
   token: string;
+  /** Whether the node reads packed payloads. */
+  packs: boolean;
 }
 
 /** The stream broke after the call was sent. */
@@ -59,6 +61,7 @@ export class PeerStream {
   readonly #client: Client;
   readonly #metadata = new Metadata();
   readonly #pending = new Map<number, Pending>();
+  readonly #packs: boolean;
   readonly #payloads = new Payloads();
   #stream: ClientDuplexStream<Frames<PeerCall>, Frames<PeerAnswer>> | undefined;
   #writer: FrameWriter<PeerCall> | undefined;
@@ -74,8 +77,9 @@ export class PeerStream {
   #failures = 0;
   #retry: NodeJS.Timeout | undefined;
 
-  constructor(broker: ServiceBroker, { host, port, token }: Address) {
+  constructor(broker: ServiceBroker, { host, port, token, packs }: Address) {
     this.#broker = broker;
+    this.#packs = packs;
     this.#client = new Client(
       host.includes(":") ? `[${host}]:${port}` : `${host}:${port}`,
       clientCredentials(),
@@ -106,7 +110,9 @@ export class PeerStream {
   /** Undefined where the call does not fit a frame. Rejects as StreamBroken, CallRefused, or what the action threw. */
   call(ctx: Context): Promise<unknown> | undefined {
     const { action, options } = ctx;
-    const params = this.#payloads.write(action?.name as string, ctx.params);
+    const params = this.#packs
+      ? this.#payloads.write(action?.name as string, ctx.params)
+      : toJson(ctx.params);
     const meta = toJson(ctx.meta);
     if (params.length + meta.length > PAYLOAD_BYTES_MAX) return undefined;
     const seq = ++this.#seq;
@@ -130,6 +136,7 @@ export class PeerStream {
           nodeId: this.#broker.nodeID,
           tracing: ctx.tracing ?? false,
           headers: headersOf(ctx),
+          packs: true,
         },
       };
       this.#writer?.write(frame, params.length + meta.length);
@@ -233,11 +240,16 @@ export class PeerStream {
       call.reject(new CallRefused(`${call.ctx.nodeID} refused the call`));
       return;
     }
-    Object.assign(call.ctx.meta as object, fromJson(meta));
-    if (error) {
-      const { transit } = this.#broker as unknown as { transit: ErrorsFromPayload };
-      call.reject(transit._createErrFromPayload(fromJson(error), { sender: call.ctx.nodeID }));
-    } else call.resolve(readPayload(result));
+    try {
+      Object.assign(call.ctx.meta as object, fromJson(meta));
+      if (error) {
+        const { transit } = this.#broker as unknown as { transit: ErrorsFromPayload };
+        call.reject(transit._createErrFromPayload(fromJson(error), { sender: call.ctx.nodeID }));
+      } else call.resolve(readPayload(result));
+    } catch (err) {
+      // The call was carried out, and nobody can say with what result: that is for its caller, not for this process.
+      call.reject(err);
+    }
   }
 }
 

@@ -28,7 +28,7 @@ interface Node {
   id: string;
   ipList: string[];
   available: boolean;
-  metadata?: { grpcPort?: number; grpcToken?: string };
+  metadata?: { grpcPort?: number; grpcToken?: string; grpcPacks?: boolean };
 }
 
 export class Peers {
@@ -87,14 +87,15 @@ export class Peers {
     return nodes.get(nodeID);
   }
 
-  #linkTo({ id, ipList, metadata: { grpcPort: port, grpcToken: token } = {} }: Node): PeerStream | undefined {
+  #linkTo({ id, ipList, metadata = {} }: Node): PeerStream | undefined {
+    const { grpcPort: port, grpcToken: token, grpcPacks: packs = false } = metadata;
     const host = ipList?.[0];
     const key = `${host} ${port} ${token}`;
     const link = this.#links.get(id);
     if (link?.key === key) return link.stream;
     this.#drop(id);
     if (host === undefined || port === undefined || token === undefined) return undefined;
-    const stream = new PeerStream(this.#broker, { host, port, token });
+    const stream = new PeerStream(this.#broker, { host, port, token, packs });
     this.#links.set(id, { key, stream });
     return stream;
   }

@@ -53,7 +53,7 @@ export class GrpcServer {
   });
   readonly #health = new HealthImplementation();
   /** Loaded for the first client from outside; most nodes never have one. */
-  #verifier: Promise<TokenVerifier> | undefined;
+  #verifier: TokenVerifier | undefined;
   readonly #peers: PeerServer;
   readonly #unary = new Set<Promise<void>>();
   /** The actions by method, until the services of the shop change. */
@@ -99,7 +99,7 @@ export class GrpcServer {
 
   /** The keys have changed: a token with an unknown one fetches them at once. */
   allowRefetch(): void {
-    void this.#verifier?.then((verifier) => verifier.allowRefetch());
+    this.#verifier?.allowRefetch();
   }
 
   async drain(): Promise<void> {
@@ -137,10 +137,11 @@ export class GrpcServer {
   }
 
   async #verify(token: string): Promise<Principal> {
-    this.#verifier ??= import("../token-verifier.ts").then(
-      ({ TokenVerifier }) => new TokenVerifier({ fetchKeys: () => this.#broker.call("auth.jwks") }),
-    );
-    return (await this.#verifier).verify(token);
+    if (!this.#verifier) {
+      const { TokenVerifier } = await import("../token-verifier.ts");
+      this.#verifier ??= new TokenVerifier({ fetchKeys: () => this.#broker.call("auth.jwks") });
+    }
+    return this.#verifier.verify(token);
   }
 
   #actionsOf(method: string): ActionSchema[] {

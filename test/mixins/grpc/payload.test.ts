@@ -44,6 +44,22 @@ describe("a payload", () => {
     expect(packed.length).toBeLessThan(json.length * 0.6);
   });
 
+  it("is JSON where an object says of itself that it is none, and fails where it cannot be written at all", () => {
+    const payloads = new Payloads();
+    payloads.write("a.b", prepares(100));
+    class Five {
+      toJSON() {
+        return 5;
+      }
+    }
+    expect(readPayload(payloads.write("a.b", new Five()))).toBe(5);
+    payloads.write("a.b", prepares(100));
+    const circle: { self?: object } = {};
+    circle.self = circle;
+    expect(() => payloads.write("a.b", circle)).toThrow();
+    expect(readPayload(payloads.write("a.b", prepares(100)))).toMatchObject({ entries: { length: 100 } });
+  });
+
   it("is JSON where it is no object, though its action had a large one; nothing is no bytes", () => {
     const payloads = new Payloads();
     payloads.write("a.b", prepares(100));
