@@ -109,18 +109,15 @@ describe("a call to another node", () => {
 
   it("is the same over the stream where it is large, from the first such call on", async () => {
     await streamTo("host");
-    const large = {
-      missing: undefined,
-      at: new Date(0),
-      lines: Array.from({ length: 500 }, (_, i) => ({ id: i, text: `größer ${i}` })),
-    };
+    const lines = Array.from({ length: 500 }, (_, i) => ({ id: i, text: `größer ${i}` }));
+    const large = { missing: undefined, at: new Date(0), lines };
     for (let i = 0; i < 3; i++) {
       const before = carried();
-      const echoed = (await call("echo", large, { nodeID: "host" })) as { params: unknown };
+      const { params } = (await call("echo", large, { nodeID: "host" })) as { params: object };
       expect(carried()).toBe(before + 1);
-      expect(echoed.params).toEqual(JSON.parse(JSON.stringify(large)));
+      expect(params).toEqual(JSON.parse(JSON.stringify(large)));
       // What is undefined is there where it was packed both ways: from the second time on.
-      expect("missing" in (echoed.params as object)).toBe(i > 0);
+      expect("missing" in params).toBe(i > 0);
     }
   });
 
