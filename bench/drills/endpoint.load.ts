@@ -6,9 +6,8 @@
 import { setTimeout as sleep } from "node:timers/promises";
 import { ShopClient, type ShopRequest } from "../../scripts/replay/shop-client.ts";
 import { type Customer, Customers } from "./customers.ts";
-import { isFinal } from "./traffic.ts";
+import { ANSWER_MS_MAX, isFinal } from "./traffic.ts";
 
-const ANSWER_MS_MAX = 5_000;
 const CLIENTS = 8;
 /** Between two rounds of one client: what the machine has left beside the starts of seven processes every few seconds. */
 const PAUSE_MS = 400;

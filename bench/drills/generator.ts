@@ -11,6 +11,7 @@ import { setTimeout as sleep } from "node:timers/promises";
 import { type ShopAnswer, ShopClient, type ShopRequest } from "../../scripts/replay/shop-client.ts";
 import { type Customer, Customers } from "./customers.ts";
 import {
+  ANSWER_MS_MAX,
   type Answer,
   type Command,
   isFinal,
@@ -23,9 +24,8 @@ import {
 const CUSTOMERS = 32;
 const SKUS = 200;
 const STOCK = 10_000_000;
-const FINAL_MS_MAX = 5_000;
 /** Half of what a request may take: whoever waits longer for one connection has no time left for another. */
-const ATTEMPT_MS_MAX = FINAL_MS_MAX / 2;
+const ATTEMPT_MS_MAX = ANSWER_MS_MAX / 2;
 const PAUSE_MS_MIN = 50;
 const TICK_MS = 5;
 
@@ -34,7 +34,7 @@ const tell = (answer: Answer): void => void process.send?.(answer);
 
 const shop = new ShopClient(url, { sockets: Number.POSITIVE_INFINITY, answerMsMax: ATTEMPT_MS_MAX });
 /** Of clients that send once. */
-const patient = new ShopClient(url, { sockets: Number.POSITIVE_INFINITY, answerMsMax: FINAL_MS_MAX });
+const patient = new ShopClient(url, { sockets: Number.POSITIVE_INFINITY, answerMsMax: ANSWER_MS_MAX });
 const any = <Item>(items: readonly Item[]): Item => items[Math.floor(Math.random() * items.length)] as Item;
 let customers: Customer[] = [];
 let emails: string[] = [];
@@ -75,7 +75,7 @@ async function ask(
   sentAt: number = monotonicMs(),
 ): Promise<Request> {
   const { kind, request, wanted } = next(mix);
-  const givesUpAt = sentAt + FINAL_MS_MAX;
+  const givesUpAt = sentAt + ANSWER_MS_MAX;
   let outcome = "";
   let retryAfter = false;
   for (let attempts = 1, pauseMs = PAUSE_MS_MIN; ; attempts++, pauseMs *= 2) {
@@ -106,7 +106,7 @@ async function ask(
 
 /** A final answer that came after 5 s is none. */
 const judged = (request: Request): Request =>
-  request.tookMs > FINAL_MS_MAX && request.outcome === "ok" ? { ...request, outcome: "too late" } : request;
+  request.tookMs > ANSWER_MS_MAX && request.outcome === "ok" ? { ...request, outcome: "too late" } : request;
 
 async function closedLoop(clients: number, seconds: number, mix: Mix): Promise<void> {
   const until = monotonicMs() + seconds * 1_000;

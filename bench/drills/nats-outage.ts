@@ -3,12 +3,10 @@ import { startNats } from "../../scripts/servers/nats.ts";
 import { ClusterShop } from "./cluster.shop.ts";
 import type { Drill } from "./drill.ts";
 import { auditLine } from "./shop.ts";
-import { failed, monotonicMs, outcomes, sentBetween } from "./traffic.ts";
+import { ANSWER_MS_MAX, failed, monotonicMs, outcomes, sentBetween } from "./traffic.ts";
 
 const LOAD_SHARE = 0.3;
 const QUIET_MS = 8_000;
-/** A request that was sent longer before the server died must have had its answer. */
-const ANSWER_MS_MAX = 5_000;
 const HEALED_MS_MAX = 10_000;
 /** Of healed traffic, after the limit. */
 const AFTER_MS = 5_000;
@@ -41,7 +39,7 @@ export const natsOutage: Drill = {
     const during = sentBetween(sent.requests, killedAt, backAt);
     const after = sentBetween(failures, backAt, Number.POSITIVE_INFINITY);
     const healedMs = Math.round(after.reduce((last, { sentAt }) => Math.max(last, sentAt - backAt), 0));
-    // What was still under way when the server died belongs to the outage.
+    // What could still be under way when the server died belongs to the outage.
     const before = failures.filter(
       ({ sentAt, tookMs }) => sentAt + tookMs < killedAt || sentAt < killedAt - ANSWER_MS_MAX,
     );

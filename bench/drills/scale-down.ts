@@ -153,9 +153,9 @@ class ReplicaSet {
   /** Ends the oldest pod at each turn, for one more that is ready. Rejects where a stop was not clean. */
   async scale(turns: number, firstAt: number): Promise<Stop[]> {
     const stops: Promise<Stop>[] = [];
+    // The first start, too, when it is this workload's turn.
+    await this.#site.pause(Math.max(0, firstAt - EVERY_MS - performance.now()));
     for (let turn = 0; turn < turns; turn++) {
-      // The first one, too, when it is this workload's turn; the others then follow by themselves.
-      await this.#site.pause(Math.max(0, firstAt + (turn - 1) * EVERY_MS - performance.now()));
       await this.#surge();
       await this.#site.pause(Math.max(0, firstAt + turn * EVERY_MS - performance.now()));
       await this.#whole();

@@ -36,6 +36,9 @@ export type Answer =
   | { kind: "measured"; perSecond: number; failed: Record<string, number> }
   | { kind: "sent"; requests: Request[]; orderIds: string[]; cpuShare: number; seconds: number };
 
+/** A request without a final answer after so long has failed. */
+export const ANSWER_MS_MAX = 5_000;
+
 /**
  * Customers repeat, with the same key, what the contract says is not over and comes with Retry-After: "not now" (503) and
  * "not decided in time" (504); their own attempt that is still at work; and an order that is pending. Nothing else, though
