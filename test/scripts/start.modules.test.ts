@@ -1,0 +1,25 @@
+/** What a node loads at its start: in a process of its own, because this one has loaded all sorts of things. */
+import { execFile } from "node:child_process";
+import { promisify } from "node:util";
+import { expect, it } from "@jest/globals";
+
+/** Creates a node as a start does, and says which packages were loaded, and whether Node's own undici was. */
+const PROGRAM = `
+  import { createRequire } from "node:module";
+  const { createShop } = await import("./scripts/shop.ts");
+  await createShop({ services: ["payment"], overrides: { logger: false } });
+  const { cache } = createRequire(import.meta.url);
+  const loaded = Object.keys(cache).map((file) => /node_modules.((?:@[^\\/\\\\]+.)?[^\\/\\\\]+)/.exec(file)?.[1]);
+  const own = process.moduleLoadList.some((name) => name.includes("undici")) ? ["undici"] : [];
+  process.stdout.write(JSON.stringify([...new Set(loaded), ...own]));
+`;
+
+it("loads what its services need, and not what others do", async () => {
+  const { stdout } = await promisify(execFile)(process.execPath, ["--input-type=module", "-e", PROGRAM], {
+    env: { ...process.env, METRICS_PORT: "0" },
+  });
+  const loaded = JSON.parse(stdout) as string[];
+  expect(loaded).toEqual(expect.arrayContaining(["moleculer", "pg"]));
+  const unneeded = ["undici", "@grpc/grpc-js", "ioredis", "jsonwebtoken", "knex", "kafkajs"];
+  expect(loaded.filter((name) => unneeded.includes(name))).toEqual([]);
+});
