@@ -2,7 +2,7 @@
  * gRPC for one broker: serves the actions that declare `grpc` where this node hosts any, and carries calls to such actions
  * on other nodes over open streams. Also hands the caller's cancellation down: an action whose caller is gone is not
  * begun. One process has one server, and in a shop of one process nothing but that server differs. What carries and
- * serves is loaded by nodes that need it: it is a sixth of what their start costs.
+ * serves is loaded by nodes that need it, because it is a good part of what a start costs.
  */
 import { randomBytes } from "node:crypto";
 import {

@@ -1,6 +1,6 @@
 /**
  * The framework's validator, which compiles the rules of an action when it is first called and not when it is created: a
- * node hosts dozens of actions, and compiling them all is a twentieth of what its start costs.
+ * node hosts dozens of actions, and to compile them all would be felt in what its start costs.
  */
 import { Validators } from "moleculer";
 

@@ -22,7 +22,7 @@ export interface NodeServerOptions {
 
 type EventLoop = ReturnType<typeof monitorEventLoopDelay>;
 
-/** How often the event loop is looked at, which wakes an idle node each time; what it takes by itself is taken off the reading. */
+/** How often the event loop is looked at, which wakes an idle node; what that takes is taken off the reading. */
 const LOOK_MS = 20;
 const CLOSE_MS_MAX = 500;
 const QUANTILES = [0.5, 0.99, 1] as const;

@@ -6,7 +6,7 @@
 import { createRequire } from "node:module";
 import type { Redis, RedisOptions } from "ioredis";
 
-// When there is one to connect to: most nodes have none, and it takes 60 ms to load.
+// When there is one to connect to: most nodes have none, and it is slow to load.
 const load = createRequire(import.meta.url);
 
 const COMMAND_MS_MAX = 250;

@@ -1,6 +1,6 @@
 /**
  * What calls and answers carry inside their frames. Small ones are JSON, which is quickest for them; of an action whose
- * last one was large the next are MessagePack, which is half as long and read in a third of the time. Either way what
+ * last one was large the next are MessagePack, which is half as long and read faster. Either way what
  * arrives of plain data is what JSON makes of it, but for a member that is undefined: it is left out of JSON, and packed
  * it arrives as undefined, as it does in a call that stays in its process. What is no plain data (a Map, a BigInt, NaN)
  * may arrive in another way than from JSON, and is nothing that an action may take or answer.

@@ -65,7 +65,7 @@ export async function listProducts(
   after: readonly unknown[] | undefined,
   limit: number,
 ): Promise<ProductRow[]> {
-  // Loaded for the first list, because knex takes a tenth of a start and most nodes are never asked for one.
+  // Loaded for the first list, because knex is slow to load and most nodes are never asked for one.
   const { nativeOf, sql } = await import("../../mixins/query.builder.ts");
   const descending = filter.sort.startsWith("-");
   const column = SORT_COLUMNS[filter.sort.replace("-", "") as keyof typeof SORT_COLUMNS];
