@@ -68,7 +68,7 @@ export const consumerMixin: Partial<ServiceSchema> = {
     // Told from the start, so that the first dead letter is seen as a rise.
     for (const topic of topics) this.delivery.buried.set(topic, 0);
     const pause = (ms: number): Promise<void> => this.pause(ms);
-    const kafka = openKafka(logger);
+    const kafka = await openKafka(logger);
     if (kafka) {
       this.group = new KafkaGroup({
         ...{ service: name, topics: [...topics], namespace: config.namespace, kafka },

@@ -6,14 +6,8 @@
 import { eventOf } from "../../lib/event.ts";
 import type { Arrival, DeadLetter } from "./dead.letter.ts";
 import { type Delivery, Stopping } from "./delivery.ts";
-import {
-  type IncomingMessage,
-  type Kafka,
-  type Membership,
-  MessageRefused,
-  NoLongerOurs,
-  type OutgoingMessage,
-} from "./kafka.ts";
+import { MessageRefused, NoLongerOurs } from "./kafka.errors.ts";
+import type { IncomingMessage, Kafka, Membership, OutgoingMessage } from "./kafka.ts";
 import type { Outage } from "./outage.ts";
 import { deadLetterTopicName, type Topic, topicName } from "./topics.ts";
 

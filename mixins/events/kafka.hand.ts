@@ -4,9 +4,7 @@
  * move after what is before them is delivered; work of a membership that has ended moves none, and its pauses end.
  */
 import { setTimeout as sleep } from "node:timers/promises";
-
-/** The messages in hand will be delivered again: to another member, or to this one after it has joined anew. */
-export class NoLongerOurs extends Error {}
+import { NoLongerOurs } from "./kafka.errors.ts";
 
 export interface IncomingMessage {
   topic: string;

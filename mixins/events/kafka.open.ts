@@ -1,6 +1,6 @@
 /** Kafka as the configuration has it, or none. */
 import { config } from "../../config/index.ts";
-import { Kafka } from "./kafka.ts";
+import type { Kafka } from "./kafka.ts";
 import { Outage } from "./outage.ts";
 
 interface Logger {
@@ -10,9 +10,11 @@ interface Logger {
 }
 
 /** Undefined where events do not travel by Kafka. Connects to nothing yet. */
-export function openKafka(logger: Logger): Kafka | undefined {
+export async function openKafka(logger: Logger): Promise<Kafka | undefined> {
   const { kafkaBrokers, kafkaPartitions, kafkaReplication, kafkaRetentionDays, nodeId } = config;
   if (kafkaBrokers.length === 0) return undefined;
+  // Loading kafkajs is a tenth of a node's start.
+  const { Kafka } = await import("./kafka.ts");
   return new Kafka({
     brokers: kafkaBrokers,
     clientId: nodeId,

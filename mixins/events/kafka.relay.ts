@@ -8,7 +8,8 @@ import type { ServiceBroker } from "moleculer";
 import { kindOf, type ShopEvent } from "../../lib/event.ts";
 import type { Database } from "../database.mixin.ts";
 import { tracesOf } from "../traces.ts";
-import { type Kafka, MessageRefused, type OutgoingMessage } from "./kafka.ts";
+import { MessageRefused } from "./kafka.errors.ts";
+import type { Kafka, OutgoingMessage } from "./kafka.ts";
 import type { Outage } from "./outage.ts";
 import { eventsAfter, type PositionedEvent } from "./outbox.rows.ts";
 import {

@@ -15,11 +15,12 @@ import {
   type Producer,
 } from "kafkajs";
 import RequestQueue from "kafkajs/src/network/requestQueue/index.js";
+import { MessageRefused } from "./kafka.errors.ts";
 import { type Deliver, type Fetched, Hand } from "./kafka.hand.ts";
 import { SentOffsets } from "./sent.offsets.ts";
 import { topicSettings } from "./topics.ts";
 
-export { type IncomingMessage, NoLongerOurs } from "./kafka.hand.ts";
+export type { IncomingMessage } from "./kafka.hand.ts";
 
 /** A broker that is there answers within a fraction of this. */
 const CONNECT_MS_MAX = 2_000;
@@ -77,9 +78,6 @@ export interface Membership {
   readonly isAlive: boolean;
   leave(): Promise<void>;
 }
-
-/** Kafka will never take a message, for what it is: too large, or not as its topic wants it. */
-export class MessageRefused extends Error {}
 
 /** About messages, which others may be well without; every other error is about Kafka, or the way to it. */
 const REFUSALS: ReadonlySet<unknown> = new Set([

@@ -128,7 +128,7 @@ export const outboxMixin: Partial<ServiceSchema> = {
 
   async started() {
     this.upSince = performance.now();
-    this.kafkaRelay = this.openRelay();
+    this.kafkaRelay = await this.openRelay();
     this.supervisor.loop({ name: "relay", intervalMs: INTERVAL_MS, tick: () => this.relay() });
     if (this.kafkaRelay)
       this.supervisor.loop({
@@ -144,8 +144,8 @@ export const outboxMixin: Partial<ServiceSchema> = {
   },
 
   methods: {
-    openRelay(): KafkaRelay | undefined {
-      const kafka = openKafka(this.logger);
+    async openRelay(): Promise<KafkaRelay | undefined> {
+      const kafka = await openKafka(this.logger);
       if (!kafka) return undefined;
       const { broker, db, logger, name } = this;
       return new KafkaRelay({

@@ -23,7 +23,7 @@ export async function auditAsConfigured(
 
 async function nobodyLags({ namespace }: Config): Promise<boolean> {
   const quiet = () => undefined;
-  const kafka = openKafka({ debug: quiet, info: quiet, warn: quiet });
+  const kafka = await openKafka({ debug: quiet, info: quiet, warn: quiet });
   if (!kafka) return false;
   try {
     const lags = await kafka.lag(`${namespace}.notification`, [topicName(namespace, "orders")]);

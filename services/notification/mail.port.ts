@@ -7,8 +7,8 @@ import { renameSync, writeFileSync } from "node:fs";
 import { mkdir } from "node:fs/promises";
 import path from "node:path";
 import { config } from "../../config/index.ts";
-import { bytesOf, type Mail } from "./message.ts";
-import { SmtpPool } from "./smtp.pool.ts";
+import type { Mail } from "./message.ts";
+import type { SmtpPool } from "./smtp.pool.ts";
 
 export type { Mail } from "./message.ts";
 
@@ -38,10 +38,14 @@ export interface MailPort {
 
 type From = Pick<typeof config, "smtpUrl" | "mailFrom" | "dataDir">;
 
-export const openMailPort = ({ smtpUrl, mailFrom, dataDir }: From = config): MailPort =>
-  smtpUrl === undefined
-    ? new MailFiles(path.join(dataDir, "outbox"), mailFrom)
-    : new SmtpMail(new SmtpPool(smtpUrl), mailFrom);
+export async function openMailPort({ smtpUrl, mailFrom, dataDir }: From = config): Promise<MailPort> {
+  if (smtpUrl === undefined) return new MailFiles(path.join(dataDir, "outbox"), mailFrom);
+  const { SmtpPool } = await import("./smtp.pool.ts");
+  return new SmtpMail(new SmtpPool(smtpUrl), mailFrom);
+}
+
+/** With nodemailer, which loads Node's whole HTTP client: at the first mail, not at every start. */
+const writer = (): Promise<typeof import("./message.ts")> => import("./message.ts");
 
 class SmtpMail implements MailPort {
   readonly #pool: SmtpPool;
@@ -60,7 +64,8 @@ class SmtpMail implements MailPort {
     return this.#pool.ready();
   }
 
-  send(mail: Mail, mayBegin: () => boolean): Promise<Outcome> {
+  async send(mail: Mail, mayBegin: () => boolean): Promise<Outcome> {
+    const { bytesOf } = await writer();
     const envelope = { from: this.#from.address, to: [mail.to.address] };
     return this.#pool.send(envelope, () => bytesOf(mail, this.#from), mayBegin);
   }
@@ -94,6 +99,7 @@ class MailFiles implements MailPort {
   }
 
   async send(mail: Mail, mayBegin: () => boolean): Promise<Outcome> {
+    const { bytesOf } = await writer();
     if (!mayBegin()) return { kind: "withheld" };
     const bytes = bytesOf(mail, this.#from);
     const file = path.join(this.#folder, `${mail.eventId}.eml`);

@@ -109,7 +109,7 @@ const notification = {
 
   async started(this: NotificationService) {
     const { broker, db, logger, supervisor, users } = this;
-    const port = openMailPort();
+    const port = await openMailPort();
     const mailer = new Mailer({
       ...{ db, port, supervisor, logger },
       contactsOf: (ids) => users.contacts(broker, ids),

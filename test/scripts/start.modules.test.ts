@@ -7,19 +7,26 @@ import { expect, it } from "@jest/globals";
 const PROGRAM = `
   import { createRequire } from "node:module";
   const { createShop } = await import("./scripts/shop.ts");
-  await createShop({ services: ["payment"], overrides: { logger: false } });
+  await createShop({ services: JSON.parse(process.env.SERVICES_OF_TEST), overrides: { logger: false } });
   const { cache } = createRequire(import.meta.url);
   const loaded = Object.keys(cache).map((file) => /node_modules.((?:@[^\\/\\\\]+.)?[^\\/\\\\]+)/.exec(file)?.[1]);
   const own = process.moduleLoadList.some((name) => name.includes("undici")) ? ["undici"] : [];
   process.stdout.write(JSON.stringify([...new Set(loaded), ...own]));
 `;
 
-it("loads what its services need, and not what others do", async () => {
+async function loadedBy(services: string[]): Promise<string[]> {
   const { stdout } = await promisify(execFile)(process.execPath, ["--input-type=module", "-e", PROGRAM], {
-    env: { ...process.env, METRICS_PORT: "0" },
+    env: { ...process.env, METRICS_PORT: "0", SERVICES_OF_TEST: JSON.stringify(services) },
   });
-  const loaded = JSON.parse(stdout) as string[];
-  expect(loaded).toEqual(expect.arrayContaining(["moleculer", "pg"]));
-  const unneeded = ["undici", "@grpc/grpc-js", "ioredis", "jsonwebtoken", "knex", "kafkajs"];
-  expect(loaded.filter((name) => unneeded.includes(name))).toEqual([]);
-});
+  return JSON.parse(stdout) as string[];
+}
+
+it.each([[["payment"]], [["user", "notification"]]])(
+  "loads what %j need, and not what others do",
+  async (services) => {
+    const loaded = await loadedBy(services);
+    expect(loaded).toEqual(expect.arrayContaining(["moleculer", "pg"]));
+    const unneeded = ["undici", "@grpc/grpc-js", "ioredis", "jsonwebtoken", "knex", "kafkajs", "nodemailer"];
+    expect(loaded.filter((name) => unneeded.includes(name))).toEqual([]);
+  },
+);

@@ -50,10 +50,14 @@ export interface TestMailer extends Mailer {
   said: string[];
 }
 
-export function openMailer(
+export async function openMailer(
   db: Database,
   { smtpUrl, ...options }: { smtpUrl: string } & Partial<MailerOptions>,
 ) {
+  const port = await openMailPort({
+    ...{ smtpUrl, dataDir: "" },
+    mailFrom: { name: "Shop", address: "shop@example.com" },
+  });
   const said: string[] = [];
   const say = (...args: unknown[]) => said.push(args.map(String).join(" "));
   const logger = { info: say, warn: say, error: say };
@@ -61,7 +65,7 @@ export function openMailer(
   const mailer = new Mailer({
     ...{ db, logger, loopUse: () => 0 },
     supervisor: new Supervisor(logger, clock),
-    port: openMailPort({ smtpUrl, mailFrom: { name: "Shop", address: "shop@example.com" }, dataDir: "" }),
+    port,
     outages: { server: new Outage("mail", logger), contacts: new Outage("user", logger) },
     contactsOf: async (ids) => new Map(ids.map((id) => [id, { id, name: "Ann", email: "ann@example.com" }])),
     ...options,

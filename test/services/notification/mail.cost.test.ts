@@ -46,7 +46,7 @@ test("a mail costs a row, a row that waits, and its end; all else is one for man
     transaction: (work) => db.transaction((tx) => work(counted(tx))),
   };
   await tellUsers(counting, MAILS);
-  const mailer = openMailer(counting, { smtpUrl: `smtp://${await smtp.listen()}` });
+  const mailer = await openMailer(counting, { smtpUrl: `smtp://${await smtp.listen()}` });
   const startedAt = performance.now();
   await mailer.look();
   await until("all are sent", () => mailer.totals.sent === MAILS);

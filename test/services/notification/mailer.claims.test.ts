@@ -41,8 +41,8 @@ afterEach(async () => {
   await client.query("truncate notifications, mails, mail_claims");
 });
 
-const open = (over: Database = db): TestMailer => {
-  const mailer = openMailer(over, { smtpUrl });
+const open = async (over: Database = db): Promise<TestMailer> => {
+  const mailer = await openMailer(over, { smtpUrl });
   mailers.push(mailer);
   return mailer;
 };
@@ -65,7 +65,7 @@ describe("a mailer that was asleep for longer than its claim", () => {
   test("sends nothing of what it had in hand, whoever has it by then", async () => {
     smtp.script = { ...WELL, DATA: "" };
     const users = await tellUsers(db, CONNECTIONS + 3);
-    const [asleep, awake] = [open(), open()];
+    const [asleep, awake] = [await open(), await open()];
     await asleep.look();
     await until("it may send", () => heard("DATA") === CONNECTIONS);
     asleep.clock.jump(ASLEEP_MS);
@@ -89,7 +89,7 @@ describe("a mailer that was asleep for longer than its claim", () => {
   test("gives back what nobody has taken over, and no repeat is counted", async () => {
     smtp.script = { ...WELL, DATA: "" };
     const users = await tellUsers(db, 2);
-    const mailer = open();
+    const mailer = await open();
     await mailer.look();
     await until("it may send", () => heard("DATA") === 2);
     mailer.clock.jump(ASLEEP_MS);
@@ -105,7 +105,7 @@ describe("a mailer that was asleep for longer than its claim", () => {
 test("a mailer that finds its claim gone sends nothing under it, though by its own clock it has time", async () => {
   smtp.script = { ...WELL, DATA: "" };
   const users = await tellUsers(db, 2);
-  const [robbed, other] = [open(), open()];
+  const [robbed, other] = [await open(), await open()];
   await robbed.look();
   await until("it may send", () => heard("DATA") === 2);
   await lapse(); // as where the database's clock jumps
@@ -124,7 +124,7 @@ test("a mailer that finds its claim gone sends nothing under it, though by its o
 test("a mailer that holds on to its claim sends, however slow the server is", async () => {
   smtp.script = { ...WELL, DATA: "" };
   const users = await tellUsers(db, 1);
-  const mailer = open();
+  const mailer = await open();
   await mailer.look();
   await until("it may send", () => heard("DATA") === 1);
   for (let n = 0; n < 5; n++) {
@@ -148,7 +148,7 @@ test("a mail whose record had to wait for the database until another had sent it
   };
   smtp.script = { ...WELL, ".": ["", "250 taken"] };
   const users = await tellUsers(db, 1);
-  const [cutOff, other] = [open(away), open()];
+  const [cutOff, other] = [await open(away), await open()];
   await cutOff.look();
   await until("it has sent", () => smtp.mails.length === 1);
   isAway = true;
@@ -170,7 +170,7 @@ describe("when the service stops", () => {
   test("what is being sent may end, as long as a stop may take, and nothing else is begun", async () => {
     smtp.script = { ...WELL, ".": "" };
     const users = await tellUsers(db, CONNECTIONS + 4);
-    const mailer = open();
+    const mailer = await open();
     await mailer.look();
     await until("ten are being sent", () => heard(".") === CONNECTIONS);
     const stopped = mailer.stop();
@@ -188,7 +188,7 @@ describe("when the service stops", () => {
     expect(smtp.mails).toHaveLength(CONNECTIONS);
 
     smtp.script = WELL;
-    await open().look();
+    await (await open()).look();
     await become(users, "sent");
     expect(smtp.mails).toHaveLength(users.length);
     expect(await counted()).toBe(0);
@@ -197,7 +197,7 @@ describe("when the service stops", () => {
   test("what has not ended by then is cut off, and marked as what may have arrived", async () => {
     smtp.script = { ...WELL, ".": "" };
     const [userId = ""] = await tellUsers(db, 1);
-    const mailer = open();
+    const mailer = await open();
     await mailer.look();
     await until("it is being sent", () => heard(".") === 1);
     const stopped = mailer.stop();
@@ -208,7 +208,7 @@ describe("when the service stops", () => {
     });
     await client.query("update mails set due_at = now()");
     smtp.script = WELL;
-    await open().look();
+    await (await open()).look();
     expect(await become([userId], "sent")).toMatchObject([{ repeats: 1 }]);
   });
 });
