@@ -4,6 +4,8 @@
  * What is left undone is what a kill would have left: rows that recovery and inquiry take up. STOP_MS_MAX is what a
  * supervisor must grant; npm run k8s:check holds the grace periods to it.
  */
+import { setFlagsFromString } from "node:v8";
+
 export const STEPS_MS_MAX = {
   /** Others hear that this node may not be called any more. One that does not answer is dead or paused, and calls nobody. */
   leave: 2_000,
@@ -68,6 +70,15 @@ export async function stopStep(
   } finally {
     for (const timer of timers) clearTimeout(timer);
   }
+}
+
+/**
+ * Has V8 begin no more compilation in the background. Called when a stop begins, by whoever will call process.exit: that
+ * waits for the compilers' threads, and such a thread may wait for a garbage collection, which an exit does not do any
+ * more (nodejs/node#64274). The process would hang until it is killed. What is compiled stays, and the rest is interpreted.
+ */
+export function stopCompilers(): void {
+  for (const compiler of ["sparkplug", "maglev", "turbofan"]) setFlagsFromString(`--no-${compiler}`);
 }
 
 const seconds = (ms: number): string => `${(ms / 1_000).toFixed(1)} s`;

@@ -6,6 +6,7 @@
  */
 import { constants } from "node:os";
 import { parseArgs } from "node:util";
+import { stopCompilers } from "../lib/stop.ts";
 import { greeting } from "./banner.ts";
 import type { Cluster } from "./cluster/cluster.ts";
 import { describe } from "./describe.ts";
@@ -83,6 +84,7 @@ function onSignal(signal: "SIGINT" | "SIGTERM"): void {
 }
 
 async function stop(): Promise<boolean> {
+  stopCompilers();
   await starting.catch(() => undefined);
   await closeControl?.();
   return (await cluster?.stop()) ?? true;

@@ -2,6 +2,7 @@
  * `npm run repl`: an operator's console that joins a running cluster as a node without services. It needs TRANSPORTER;
  * a shop of one process has its console inside (npm start -- --repl).
  */
+import { stopCompilers } from "../lib/stop.ts";
 import { describe } from "./describe.ts";
 
 /** Other nodes answer within a moment; without any, the operator hears it and gets the console all the same. */
@@ -35,6 +36,7 @@ async function main(): Promise<void> {
   });
   for (const signal of ["SIGINT", "SIGTERM"] as const)
     process.once(signal, () => {
+      stopCompilers();
       broker.giveUpConnecting();
       void broker.stop().then(() => process.exit(0));
     });

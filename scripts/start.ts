@@ -95,7 +95,8 @@ async function fail(err: unknown): Promise<void> {
 async function stop(): Promise<boolean> {
   stopping ??= { since: performance.now() };
   // Imported here, because an old Node must be refused before anything of ours is loaded.
-  const { left, STOP_MS_MAX } = await import("../lib/stop.ts");
+  const { left, STOP_MS_MAX, stopCompilers } = await import("../lib/stop.ts");
+  stopCompilers();
   const endsAt = stopping.since + STOP_MS_MAX;
   giveUp();
   // A start that is half-way would otherwise go on behind our back; its failure is reported by whoever started it.

@@ -5,7 +5,7 @@
  */
 import { setTimeout as sleep } from "node:timers/promises";
 import { config } from "../../config/index.ts";
-import { left, STOP_MS_MAX } from "../../lib/stop.ts";
+import { left, STOP_MS_MAX, stopCompilers } from "../../lib/stop.ts";
 import { readiness } from "../../mixins/readiness.ts";
 import { describe } from "../describe.ts";
 import { createShop } from "../shop.ts";
@@ -36,6 +36,7 @@ try {
 async function stop(): Promise<void> {
   if (stopping) return;
   stopping = true;
+  stopCompilers();
   // The supervisor kills what takes longer; this is for the case that it is gone.
   setTimeout(() => process.exit(1), STOP_MS_MAX).unref();
   broker.giveUpConnecting();

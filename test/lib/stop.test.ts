@@ -1,3 +1,5 @@
+import { execFile } from "node:child_process";
+import { promisify } from "node:util";
 import { afterEach, expect, jest, test } from "@jest/globals";
 import { left, STEPS_MS_MAX, STOP_MS_MAX, stopStep } from "../../lib/stop.ts";
 
@@ -35,6 +37,30 @@ test("a step says after two seconds what it waits for, and is left when its time
   expect(said[1]).toBe("stopping: after 3.0 s goes on without the loop relay");
   expect(left).toEqual(["the loop relay"]);
   expect(jest.getTimerCount()).toBe(0);
+});
+
+/** What V8 compiles of two hundred functions that are called often, before and after. */
+const COMPILED = `
+  const { stopCompilers } = await import("./lib/stop.ts");
+  function callOften(name) {
+    const functions = Array.from({ length: 200 }, (_, i) => new Function("a", "/*" + name + i + "*/ let n = 0; for (const x of a) n += x; return n"));
+    const end = performance.now() + 300;
+    while (performance.now() < end) for (const f of functions) f([1, 2, 3]);
+  }
+  callOften("before");
+  stopCompilers();
+  await new Promise((resolve) => setTimeout(resolve, 200));
+  console.log("the stop has begun");
+  callOften("after");
+  process.exit(0);
+`;
+
+test("a process that stops has nothing compiled any more, so its exit waits for no compiler", async () => {
+  const traced = ["--trace-opt", "--input-type=module", "-e", COMPILED];
+  const { stdout } = await promisify(execFile)(process.execPath, traced, { maxBuffer: 100_000_000 });
+  const [before, after] = stdout.split("the stop has begun");
+  expect(before).toContain("completed compiling");
+  expect(after).not.toContain("compiling");
 });
 
 test("all steps in a row fit what supervisors are told", () => {
