@@ -5,7 +5,7 @@ import { createInterface } from "node:readline";
 import pg from "pg";
 import { databaseName } from "../config/database.ts";
 import { DATABASES, type DatabaseName } from "../config/index.ts";
-import { createDatabaseIfMissing, migrate } from "../mixins/database.mixin.ts";
+import { createDatabaseIfMissing, migrate } from "../mixins/migrations.ts";
 import { makeLocalTables } from "./arms/local.ts";
 import { stockUp } from "./catalogue.ts";
 import type { CheckoutArm, WorkerJob } from "./job.ts";

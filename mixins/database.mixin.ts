@@ -3,15 +3,13 @@
  * checked for the durability that the commit protocol stands on, drained when the service stops. It holds no SQL of
  * any service: repositories do, as functions `(db, args)`.
  */
-import { readdir, readFile } from "node:fs/promises";
-import type { Knex } from "knex";
 import type { ServiceSchema } from "moleculer";
 import pg from "pg";
 import { databaseUrlOf } from "../config/database.ts";
 import { config, type DatabaseName } from "../config/index.ts";
-import { ShopError } from "../lib/errors.ts";
 import { stopStep } from "../lib/stop.ts";
 import { measure, type Reading } from "./measures.ts";
+import { createDatabaseIfMissing, migrate } from "./migrations.ts";
 
 // Amounts, counts and versions stay below 2^53 (checked at the edge), so bigint columns are read as numbers.
 pg.types.setTypeParser(pg.types.builtins.INT8, Number);
@@ -34,20 +32,6 @@ export interface Database extends Queryable {
   /** How its connections are used right now. */
   pool(): { busy: number; idle: number; waiting: number };
   close(): Promise<void>;
-}
-
-/** SQLSTATE of a PostgreSQL error, or undefined for any other error. */
-export const sqlState = (err: unknown): string | undefined => {
-  const code = (err as { code?: unknown } | null)?.code;
-  return typeof code === "string" && /^[0-9A-Z]{5}$/.test(code) ? code : undefined;
-};
-
-/** Serialization failure, deadlock, lost connection, server shutting down: the same work may succeed when repeated. */
-export function isTransient(err: unknown): boolean {
-  const state = sqlState(err);
-  if (state !== undefined) return /^(08|40001|40P01|53|55P03|57P0)/.test(state);
-  const { code, message } = err as { code?: string; message?: string };
-  return /^(ECONN|EPIPE|ETIMEDOUT|ENOTFOUND)/.test(code ?? "") || /connection|timeout/i.test(message ?? "");
 }
 
 /** What every connection of a service is set to. */
@@ -120,7 +104,7 @@ export function databaseMixin(service: DatabaseName, migrations: URL): Partial<S
     async started() {
       const url = databaseUrlOf(service);
       await createDatabaseIfMissing(url);
-      await migrate(url, migrations);
+      await migrate(url, migrations, (line) => this.logger.warn(line));
       this.db = openDatabase(url);
       if (config.environment !== "test") await refuseLossyServer(this.db, service);
     },
@@ -143,77 +127,6 @@ function poolReadings(db: Database | undefined): Reading[] {
   ];
 }
 
-/** Creates the database that `url` names where the server has none and the role may; otherwise says what to do. */
-export async function createDatabaseIfMissing(url: string): Promise<void> {
-  const name = decodeURIComponent(new URL(url).pathname.slice(1));
-  const probe = new pg.Client({ connectionString: url });
-  try {
-    await probe.connect();
-    return;
-  } catch (err) {
-    if (sqlState(err) !== "3D000") throw err; // 3D000: the database does not exist
-  } finally {
-    await probe.end().catch(() => undefined);
-  }
-  const maintenance = new URL(url);
-  maintenance.pathname = "/postgres";
-  const client = new pg.Client({ connectionString: maintenance.href });
-  await client.connect();
-  try {
-    await client.query(`create database ${client.escapeIdentifier(name)}`);
-  } catch (err) {
-    // 42P04, 23505: another node created it at the same moment.
-    if (!["42P04", "23505"].includes(sqlState(err) ?? ""))
-      throw new Error(
-        `database ${name} does not exist and cannot be created: ${(err as Error).message}; create it by hand`,
-        {
-          cause: err,
-        },
-      );
-  } finally {
-    await client.end();
-  }
-}
-
-/** Runs the folder's SQL files that have not run yet, in order of name, each in its own transaction. */
-export async function migrate(url: string, folder: URL): Promise<void> {
-  const files = (await readdir(folder)).filter((name) => name.endsWith(".sql")).sort();
-  const lock = new pg.Client({ connectionString: url });
-  await lock.connect();
-  let runner: Knex | undefined;
-  try {
-    // The usual start finds nothing to do. It then waits for nobody's migration, and does not load what migrates.
-    if (await isMigrated(lock, files)) return;
-    const { default: knex } = await import("knex");
-    runner = knex({ client: "pg", connection: url, pool: { min: 0, max: 2 } });
-    // The advisory lock ends with its connection, so a runner killed half-way blocks nobody. Whoever holds it knows
-    // that knex's own lock row, which a kill leaves behind, belongs to nobody.
-    await lock.query("select pg_advisory_lock(4711)");
-    const migrationSource = {
-      getMigrations: async () => files,
-      getMigrationName: (name: string) => name,
-      getMigration: async (name: string) => {
-        const text = await readFile(new URL(name, folder), "utf8");
-        return { up: (tx: Knex) => tx.raw(text), down: async () => undefined };
-      },
-    };
-    await runner.migrate.forceFreeMigrationsLock({ migrationSource });
-    await runner.migrate.latest({ migrationSource });
-  } finally {
-    await lock.end();
-    await runner?.destroy();
-  }
-}
-
-/** A name is there from the moment on at which all that its file does is committed. */
-async function isMigrated(client: pg.Client, files: readonly string[]): Promise<boolean> {
-  const known = await client.query("select to_regclass('knex_migrations') is not null as known");
-  if (!known.rows[0].known) return false;
-  const { rows } = await client.query<{ name: string }>("select name from knex_migrations");
-  const done = new Set(rows.map(({ name }) => name));
-  return files.every((name) => done.has(name));
-}
-
 /** A yes vote is a promise that outlives a power cut: refuse a server that is set to forget. */
 async function refuseLossyServer(db: Database, service: string): Promise<void> {
   const { rows } = await db.query<{ name: string; setting: string }>({
@@ -225,11 +138,4 @@ async function refuseLossyServer(db: Database, service: string): Promise<void> {
       `the database server of ${service} has ${lossy.map((row) => `${row.name} = off`).join(", ")}: ` +
         "an acknowledged order could be lost; switch it on",
     );
-}
-
-/** Turns a failure of the server into the error a caller may retry; every other error passes as it is. */
-export function unavailable(err: unknown): unknown {
-  return isTransient(err)
-    ? new ShopError("unavailable", "The database cannot be reached; try again.", { retryAfter: 1 })
-    : err;
 }

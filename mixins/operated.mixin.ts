@@ -8,7 +8,8 @@ import type { Context, ServiceSchema } from "moleculer";
 import type { InquiryReply, Outcome, TxId } from "../actors/protocol/messages.ts";
 import type { Page, VoteReport } from "../actors/protocol/reports.ts";
 import { ShopError } from "../lib/errors.ts";
-import { type Queryable, unavailable } from "./database.mixin.ts";
+import { unavailable } from "./database.errors.ts";
+import type { Queryable } from "./database.mixin.ts";
 import {
   closeHeuristics,
   type Forced,

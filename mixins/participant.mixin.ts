@@ -9,7 +9,8 @@ import type { Supervisor } from "../actors/supervisor.ts";
 import { Voter, type Votes } from "../actors/voter.ts";
 import { config } from "../config/index.ts";
 import { actorsMixin } from "./actors.mixin.ts";
-import { type Database, unavailable } from "./database.mixin.ts";
+import { unavailable } from "./database.errors.ts";
+import type { Database } from "./database.mixin.ts";
 import { measure, type Reading } from "./measures.ts";
 
 export type { Votes } from "../actors/voter.ts";

@@ -1,7 +1,8 @@
 /** What the vote tables of all participants have in common: the seal, the shape of a row, which errors are rivals. */
 import type { Refusal, TxId } from "../actors/protocol/messages.ts";
 import type { VoteRecord, VoteState } from "../actors/protocol/participant.ts";
-import { type Database, type Queryable, sqlState } from "./database.mixin.ts";
+import { sqlState } from "./database.errors.ts";
+import type { Database, Queryable } from "./database.mixin.ts";
 
 export interface VoteRow {
   tx_id: TxId;

@@ -23,7 +23,8 @@ import { TransactionManager } from "../actors/transaction-manager/transaction-ma
 import { Voter, type Votes } from "../actors/voter.ts";
 import { isOutOfReach, ShopError } from "../lib/errors.ts";
 import { idMaker } from "../lib/ids.ts";
-import { type Database, unavailable } from "../mixins/database.mixin.ts";
+import { unavailable } from "../mixins/database.errors.ts";
+import type { Database } from "../mixins/database.mixin.ts";
 import { orderParticipant } from "../services/order/order.participant.ts";
 import { findByKey, findOrder, markAnsweredPending } from "../services/order/order.repository.ts";
 import { bodyHashOf, type PlaceCommand, type PlacePorts, place } from "../services/order/place.ts";

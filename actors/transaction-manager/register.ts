@@ -3,7 +3,8 @@
  * to a replica that lacks an acknowledged commit, and is read on the primary only.
  */
 
-import { type Queryable, sqlState } from "../../mixins/database.mixin.ts";
+import { sqlState } from "../../mixins/database.errors.ts";
+import type { Queryable } from "../../mixins/database.mixin.ts";
 import type { Outcome, TxId } from "../protocol/messages.ts";
 import type { Acknowledgement, Limits, Proposal, RegisterPort, UnacknowledgedCommit } from "./ports.ts";
 

@@ -6,7 +6,8 @@
  * letter, durably. A database that is away is no try: it is waited for.
  */
 import { eventOf, kindOf, partsOf, type ShopEvent } from "../../lib/event.ts";
-import { type Database, isTransient, type Queryable } from "../database.mixin.ts";
+import { isTransient } from "../database.errors.ts";
+import type { Database, Queryable } from "../database.mixin.ts";
 import type { Traces } from "../traces.ts";
 import { type Arrival, type DeadLetter, type Failure, letterOf } from "./dead.letter.ts";
 import { HandlerFailed, tried } from "./handler.try.ts";

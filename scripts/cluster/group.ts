@@ -11,6 +11,8 @@ const BACK_OFF_MS_MIN = 100;
 const BACK_OFF_MS_MAX = 30_000;
 /** A worker that was ready for this long did not end of what it starts with. */
 const STABLE_MS = 30_000;
+/** In a rolling restart. Without its servers a worker waits, and so should whoever wanted it replaced. */
+const READY_MS_MAX = 60_000;
 /** Crashes in a row after which it is no accident. */
 const CRASHES_MAX = 4;
 
@@ -67,7 +69,7 @@ export class Group {
       const worker = this.#open();
       this.#leaving = old;
       try {
-        await worker.ready;
+        await this.#readyInTime(worker);
       } catch (err) {
         this.workers.delete(worker);
         this.#leaving = undefined;
@@ -85,6 +87,25 @@ export class Group {
       say(`${old.nodeID} ${clean ? "has ended" : "was killed"} after ${seconds(drainedAt)}`);
     }
     return allClean;
+  }
+
+  /** Rejects, with the worker ended, where it is not ready in time. */
+  async #readyInTime(worker: Worker): Promise<void> {
+    let isLate = false;
+    const timer = setTimeout(() => {
+      isLate = true;
+      void worker.stop();
+    }, READY_MS_MAX);
+    try {
+      await worker.ready;
+    } catch (err) {
+      if (!isLate) throw err;
+      throw new Error(`${worker.nodeID} was not ready after ${READY_MS_MAX / 1_000} s and was ended`, {
+        cause: err,
+      });
+    } finally {
+      clearTimeout(timer);
+    }
   }
 
   async stop(): Promise<boolean> {

@@ -9,7 +9,8 @@ import type { Clock } from "../../actors/clock.ts";
 import type { PrepareReply, TxId } from "../../actors/protocol/messages.ts";
 import type { Supervisor } from "../../actors/supervisor.ts";
 import { isError, ShopError } from "../../lib/errors.ts";
-import { type Database, unavailable } from "../../mixins/database.mixin.ts";
+import { unavailable } from "../../mixins/database.errors.ts";
+import type { Database } from "../../mixins/database.mixin.ts";
 import type { Authorization, CardGateway } from "./gateway.ts";
 import {
   type Answer,

@@ -30,10 +30,10 @@ describe("the import law", () => {
   it.each([
     ["lib/money.ts", 'import { config } from "../config/index.ts";'],
     ["config/index.ts", 'import { Mailbox } from "../actors/mailbox.ts";'],
-    ["actors/mailbox.ts", 'import { migrate } from "../mixins/database.mixin.ts";'],
+    ["actors/mailbox.ts", 'import { migrate } from "../mixins/migrations.ts";'],
     ["actors/protocol/driver.ts", 'import { register } from "../transaction-manager/register.ts";'],
     ["actors/mailbox.ts", 'import { CONTRACT } from "../proto/contract.ts";'],
-    ["proto/orders.ts", 'import { unavailable } from "../mixins/database.mixin.ts";'],
+    ["proto/orders.ts", 'import { unavailable } from "../mixins/database.errors.ts";'],
     ["mixins/events.mixin.ts", 'import type { Order } from "../services/order/api.ts";'],
     ["services/order/order.ts", 'import { stockOf } from "../product/api.ts";'],
     ["services/order/order.ts", 'import type { Product } from "../product/product.ts";'],

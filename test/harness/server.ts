@@ -8,7 +8,7 @@ import { mkdtemp, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import path from "node:path";
 import { DATABASES, type DatabaseName } from "../../config/index.ts";
-import { createDatabaseIfMissing, migrate } from "../../mixins/database.mixin.ts";
+import { createDatabaseIfMissing, migrate } from "../../mixins/migrations.ts";
 import { ensurePostgres, type Postgres } from "../../scripts/postgres.ts";
 import { DIRECTORY_VARIABLE, SERVER_VARIABLE, templateName, urlOfDatabase } from "./databases.ts";
 import { shareKafka } from "./kafka.share.ts";

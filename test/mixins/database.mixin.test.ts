@@ -8,7 +8,9 @@ import path from "node:path";
 import { pathToFileURL } from "node:url";
 import { afterAll, beforeAll, describe, expect, test } from "@jest/globals";
 import pg from "pg";
-import { type Database, isTransient, migrate, openDatabase } from "../../mixins/database.mixin.ts";
+import { isTransient } from "../../mixins/database.errors.ts";
+import { type Database, openDatabase } from "../../mixins/database.mixin.ts";
+import { migrate } from "../../mixins/migrations.ts";
 import { cloneDatabases, type TestDatabases } from "../harness/databases.ts";
 
 let databases: TestDatabases;
@@ -69,7 +71,7 @@ describe("the migrations of a start", () => {
   afterAll(() => rm(folder, { recursive: true }));
 
   const addFile = (name: string, text: string) => writeFile(path.join(folder, name), text);
-  const start = () => migrate(url(), pathToFileURL(`${folder}/`));
+  const start = (say?: (line: string) => void) => migrate(url(), pathToFileURL(`${folder}/`), say);
   const url = () => databases.urlOf("payment");
   const query = async (text: string) => {
     const client = new pg.Client({ connectionString: url() });
@@ -89,6 +91,28 @@ describe("the migrations of a start", () => {
     await addFile("0002_second.sql", "create table second (id int)");
     await Promise.all([start(), start()]);
     await start();
+  });
+
+  test("wait for a table without having others wait behind them", async () => {
+    await addFile("0003_note.sql", "alter table first add column note text");
+    const holder = new pg.Client({ connectionString: url() });
+    await holder.connect();
+    await holder.query("begin; select * from first");
+    const said: string[] = [];
+    const over = Promise.withResolvers<void>();
+    const starting = start((line) => {
+      said.push(line);
+      over.resolve();
+    });
+    await over.promise;
+    // It has waited and let go: whoever comes now is served.
+    await query("set lock_timeout = 500; select * from first");
+    await holder.end();
+    await starting;
+    expect(said).toEqual([
+      expect.stringMatching(/^a migration waits for a table of \S+ that somebody holds$/),
+    ]);
+    await query("select note from first");
   });
 
   test("let the version before start on a database that has been brought further", async () => {

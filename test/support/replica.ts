@@ -10,7 +10,8 @@ import type {
 } from "../../actors/protocol/messages.ts";
 import { requestHash } from "../../actors/protocol/request-hash.ts";
 import { newId } from "../../lib/ids.ts";
-import { type Database, openDatabase, sqlState } from "../../mixins/database.mixin.ts";
+import { sqlState } from "../../mixins/database.errors.ts";
+import { type Database, openDatabase } from "../../mixins/database.mixin.ts";
 import { type OperatedVotes, operatedMixin } from "../../mixins/operated.mixin.ts";
 import { participantMixin } from "../../mixins/participant.mixin.ts";
 import { until } from "./until.ts";

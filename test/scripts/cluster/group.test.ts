@@ -1,4 +1,4 @@
-import { describe, expect, it } from "@jest/globals";
+import { afterEach, describe, expect, it, jest } from "@jest/globals";
 import { Group } from "../../../scripts/cluster/group.ts";
 import { parseScale, planOf } from "../../../scripts/cluster/plan.ts";
 import type { Worker } from "../../../scripts/cluster/worker.process.ts";
@@ -142,6 +142,27 @@ describe("a group of workers", () => {
     expect(said.join()).toMatch(/user-3 is ready.*draining user-1.*user-1 has ended/);
     expect([...group.workers].map(({ nodeID }) => nodeID)).toEqual(["user-2", "user-3"]);
     expect(doubles.length).toBe(4);
+    await group.stop();
+  });
+});
+
+describe("a rolling restart whose new worker hangs", () => {
+  afterEach(() => void jest.useRealTimers());
+
+  it("gives it up after a minute, ends it and keeps the old one", async () => {
+    const { group, nth } = open(1);
+    const started = group.start();
+    (await nth(1)).becomeReady();
+    await started;
+    jest.useFakeTimers();
+    const restarted = group.restart(() => undefined);
+    restarted.catch(() => undefined);
+    await jest.advanceTimersByTimeAsync(59_999);
+    expect(group.workers.size).toBe(2);
+    await jest.advanceTimersByTimeAsync(1);
+    await expect(restarted).rejects.toThrow("user-2 was not ready after 60 s and was ended; user-1 goes on");
+    expect([...group.workers].map(({ nodeID }) => nodeID)).toEqual(["user-1"]);
+    expect(jest.getTimerCount()).toBe(0);
     await group.stop();
   });
 });
