@@ -1,11 +1,9 @@
 /** `npm run events` against a shop whose consumer could not take two events. */
-import { spawn } from "node:child_process";
-import { once } from "node:events";
-import { text } from "node:stream/consumers";
 import { afterAll, beforeAll, expect, test } from "@jest/globals";
 import { newId } from "../../lib/ids.ts";
 import { cloneDatabases, type TestDatabases } from "../harness/databases.ts";
 import { startTestShop, type TestShop } from "../harness/shop.ts";
+import { command } from "../support/command.ts";
 import { query } from "../support/tampering.ts";
 import { until } from "../support/until.ts";
 
@@ -20,18 +18,7 @@ afterAll(async () => {
   await databases?.drop();
 });
 
-async function events(...args: string[]): Promise<{ code: number; out: string; err: string }> {
-  const urls = Object.entries(databases.urls).map(([name, url]) => [
-    `DATABASE_URL_${name.toUpperCase().replaceAll("-", "_")}`,
-    url,
-  ]);
-  const child = spawn(process.execPath, ["--no-warnings", "scripts/events.ts", ...args], {
-    stdio: ["ignore", "pipe", "pipe"],
-    env: { PATH: process.env.PATH, NODE_ENV: "test", ...Object.fromEntries(urls) } as NodeJS.ProcessEnv,
-  });
-  const [out, err, [code]] = await Promise.all([text(child.stdout), text(child.stderr), once(child, "exit")]);
-  return { code, out, err };
-}
+const events = (...args: string[]) => command(databases, "events.ts", ...args);
 
 const tell = (version: number) =>
   query(

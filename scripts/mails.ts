@@ -1,0 +1,110 @@
+/**
+ * `npm run mails -- list | send ID... | send --all [--json]`: the mails of a shop, running or not, that the mail server
+ * refused or did not take for days. Exits with 0, with 1 where something asked for is not there or failed again, with 2
+ * where it could not look.
+ */
+import { setTimeout as sleep } from "node:timers/promises";
+import { parseArgs } from "node:util";
+import { describe } from "./describe.ts";
+import { type FailedMail, failedMails, type Outcome, outcomesOf, sendAgain } from "./mails/failed.ts";
+
+const USAGE = `usage: npm run mails -- COMMAND [--json]
+  list                 the mails that cannot be sent, and what the mail server said
+  send ID... | --all   has notification send them again, with the Message-ID they had
+DATA_DIR or DATABASE_URL say which shop, as for npm start.`;
+
+/** Longer than a mail server that is there takes; of what waits then the reason is told. */
+const SEND_MS_MAX = 15_000;
+const LOOK_MS = 250;
+const LISTED_MAX = 1_000;
+
+try {
+  process.exitCode = await main();
+} catch (err) {
+  console.error(`The mails could not be looked at: ${describe(err)}`);
+  process.exitCode = 2;
+}
+
+async function main(): Promise<0 | 1> {
+  const { command, ids, all, json } = options();
+  // Not static: a faulty configuration throws when it is read, and must end in exit code 2.
+  const { config } = await import("../config/index.ts");
+  const { attach } = await import("./attach.ts");
+  const { urls, release } = await attach(config, (line) => console.error(line));
+  try {
+    const wanted = all || command === "list" ? undefined : ids;
+    const failed = await failedMails(urls, { ...(wanted && { ids: wanted }), limit: LISTED_MAX });
+    if (command === "list") {
+      print(json, failed, table);
+      return 0;
+    }
+    const unknown = ids.filter((id) => !failed.some((mail) => mail.id === id));
+    for (const id of unknown) console.error(`there is no failed mail ${id}: npm run mails -- list`);
+    const outcomes = await send(
+      () =>
+        sendAgain(
+          urls,
+          failed.map(({ id }) => id),
+        ),
+      (sent) => outcomesOf(urls, sent),
+    );
+    print(json, outcomes, report);
+    return unknown.length + outcomes.filter(({ state }) => state === "failed").length > 0 ? 1 : 0;
+  } finally {
+    await release();
+  }
+}
+
+function options() {
+  try {
+    const { values, positionals } = parseArgs({
+      allowPositionals: true,
+      options: { json: { type: "boolean", default: false }, all: { type: "boolean", default: false } },
+    });
+    const [command = "", ...ids] = positionals;
+    if (!["list", "send"].includes(command)) throw new Error(`there is no command "${command}"`);
+    const bad = ids.find((id) => !/^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$/.test(id));
+    if (bad) throw new Error(`expected the id of a mail, got ${bad}`);
+    if (command === "list" ? values.all || ids.length > 0 : values.all === ids.length > 0)
+      throw new Error(command === "list" ? "list takes no more" : "send needs ids, or --all");
+    return { command, ids, ...values };
+  } catch (fault) {
+    throw new Error(`${(fault as Error).message}\n${USAGE}`);
+  }
+}
+
+/** Resolves when none waits any more, or its time is over. */
+async function send(
+  begin: () => Promise<string[]>,
+  look: (ids: readonly string[]) => Promise<Outcome[]>,
+): Promise<Outcome[]> {
+  const ids = await begin();
+  for (const givesUpAt = performance.now() + SEND_MS_MAX; ids.length > 0; await sleep(LOOK_MS)) {
+    const outcomes = await look(ids);
+    if (!outcomes.some(({ state }) => state === "waits") || performance.now() > givesUpAt) return outcomes;
+  }
+  return [];
+}
+
+function print<Row>(json: boolean, rows: readonly Row[], text: (rows: readonly Row[]) => string[]): void {
+  console.log(json ? JSON.stringify(rows) : text(rows).join("\n"));
+}
+
+function table(mails: readonly FailedMail[]): string[] {
+  if (mails.length === 0) return ["no mail has failed"];
+  const lines = mails.map(
+    ({ id, time, type, userId, failure }) => `${id}  ${time}  ${type}  to user ${userId}: ${failure}`,
+  );
+  return mails.length === LISTED_MAX ? [...lines, `these are the first ${LISTED_MAX}`] : lines;
+}
+
+function report(outcomes: readonly Outcome[]): string[] {
+  const of = (state: Outcome["state"]) => outcomes.filter((outcome) => outcome.state === state);
+  return [
+    `${of("sent").length} sent`,
+    ...of("failed").map(({ id, failure }) => `${id} failed again: ${failure}`),
+    ...of("waits").map(
+      ({ id, failure }) => `${id} waits: ${failure ?? "no notification runs, or its mail server is away"}`,
+    ),
+  ];
+}
