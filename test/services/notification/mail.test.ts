@@ -72,6 +72,7 @@ test("a welcome is sent once, as text and as HTML, and the notification says so"
   const userId = await register("Ann Lee");
   const row = await become(userId, "sent");
   expect(row).toMatchObject({ repeats: 0, failure: null });
+  expect(row.event_id).toMatch(/^\S{14}7/); // a UUIDv7, as every id
   const mails = await mailOf(row);
   expect(mails).toEqual([expect.objectContaining({ to: [expect.stringMatching(/^c\d+@example.com$/)] })]);
   const headers = headersOf(mails[0] as Mail);
