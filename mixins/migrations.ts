@@ -40,12 +40,15 @@ export async function createDatabaseIfMissing(url: string): Promise<void> {
   }
 }
 
-/** A statement that waits for a table has all who come after it wait, too, so a migration waits shorter than they may. */
-const TABLE_MS_MAX = 1_000;
+/**
+ * A statement that waits for a table has all who come after it wait, too, so a migration does not wait longer than they
+ * may; and longer than deadlock_timeout (1 s), after which PostgreSQL ends an autovacuum that is in the way.
+ */
+const TABLE_MS_MAX = 2_000;
 /** For those who waited meanwhile. */
 const TABLE_AGAIN_MS = 2_000;
 /** A minute and a half: longer than an audit or a dump of a shop holds a table, mostly. */
-const TABLE_TRIES_MAX = 30;
+const TABLE_TRIES_MAX = 22;
 
 /**
  * Runs the folder's SQL files that have not run yet, in order of name: all of them or none. Where somebody holds a table
@@ -58,6 +61,8 @@ export async function migrate(
 ): Promise<void> {
   const files = (await readdir(folder)).filter((name) => name.endsWith(".sql")).sort();
   const lock = new pg.Client({ connectionString: url });
+  // Idle most of the time. Where it is lost, so is what the runner does, which says so.
+  lock.on("error", () => undefined);
   await lock.connect();
   let runner: Knex | undefined;
   try {
@@ -88,7 +93,7 @@ export async function migrate(
         await runner.migrate.latest({ migrationSource });
         return;
       } catch (err) {
-        const isHeld = sqlState(err) === "55P03"; // lock_not_available
+        const isHeld = ["55P03", "40P01"].includes(sqlState(err) ?? ""); // lock_not_available, deadlock_detected
         if (!isHeld || tries === TABLE_TRIES_MAX) throw isHeld ? heldTooLong(url, err as Error) : err;
         if (tries === 1) say(`a migration waits for a table of ${databaseOf(url)} that somebody holds`);
         await sleep(TABLE_AGAIN_MS);

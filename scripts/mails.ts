@@ -9,13 +9,14 @@ import { describe } from "./describe.ts";
 import { type FailedMail, failedMails, type Outcome, outcomesOf, sendAgain } from "./mails/failed.ts";
 
 const USAGE = `usage: npm run mails -- COMMAND [--json]
-  list                 the mails that cannot be sent, and what the mail server said
+  list                 the mails that cannot be sent, and why
   send ID... | --all   has notification send them again, with the Message-ID they had
 DATA_DIR or DATABASE_URL say which shop, as for npm start.`;
 
 /** Longer than a mail server that is there takes; of what waits then the reason is told. */
 const SEND_MS_MAX = 15_000;
 const LOOK_MS = 250;
+/** Lines for people. */
 const LISTED_MAX = 1_000;
 
 try {
@@ -32,8 +33,7 @@ async function main(): Promise<0 | 1> {
   const { attach } = await import("./attach.ts");
   const { urls, release } = await attach(config, (line) => console.error(line));
   try {
-    const wanted = all || command === "list" ? undefined : ids;
-    const failed = await failedMails(urls, { ...(wanted && { ids: wanted }), limit: LISTED_MAX });
+    const failed = await failedMails(urls, all || command === "list" ? undefined : ids);
     if (command === "list") {
       print(json, failed, table);
       return 0;
@@ -92,10 +92,12 @@ function print<Row>(json: boolean, rows: readonly Row[], text: (rows: readonly R
 
 function table(mails: readonly FailedMail[]): string[] {
   if (mails.length === 0) return ["no mail has failed"];
-  const lines = mails.map(
-    ({ id, time, type, userId, failure }) => `${id}  ${time}  ${type}  to user ${userId}: ${failure}`,
-  );
-  return mails.length === LISTED_MAX ? [...lines, `these are the first ${LISTED_MAX}`] : lines;
+  const lines = mails
+    .slice(0, LISTED_MAX)
+    .map(({ id, time, type, userId, failure }) => `${id}  ${time}  ${type}  to user ${userId}: ${failure}`);
+  return mails.length > LISTED_MAX
+    ? [...lines, `and ${mails.length - LISTED_MAX} more: --json has them all`]
+    : lines;
 }
 
 function report(outcomes: readonly Outcome[]): string[] {

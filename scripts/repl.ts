@@ -46,5 +46,8 @@ async function main(): Promise<void> {
       "no node that hosts the transaction manager has answered yet; check TRANSPORTER and NAMESPACE",
     );
   });
-  openConsole(broker, () => broker.stop());
+  openConsole(broker, () => {
+    stopCompilers();
+    return broker.stop();
+  });
 }

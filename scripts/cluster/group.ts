@@ -11,8 +11,8 @@ const BACK_OFF_MS_MIN = 100;
 const BACK_OFF_MS_MAX = 30_000;
 /** A worker that was ready for this long did not end of what it starts with. */
 const STABLE_MS = 30_000;
-/** In a rolling restart. Without its servers a worker waits, and so should whoever wanted it replaced. */
-const READY_MS_MAX = 60_000;
+/** In a rolling restart. Longer than a migration of the new version waits for a table before it says so. */
+const READY_MS_MAX = 120_000;
 /** Crashes in a row after which it is no accident. */
 const CRASHES_MAX = 4;
 
@@ -94,7 +94,7 @@ export class Group {
     let isLate = false;
     const timer = setTimeout(() => {
       isLate = true;
-      void worker.stop();
+      void worker.stop().catch(() => undefined); // its end is waited for below
     }, READY_MS_MAX);
     try {
       await worker.ready;

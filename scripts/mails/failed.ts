@@ -8,7 +8,7 @@ export interface FailedMail {
   type: string;
   userId: string;
   time: string;
-  /** What the mail server said. */
+  /** What the mail server said, or why it was not asked. */
   failure: string;
 }
 
@@ -20,16 +20,13 @@ export interface Outcome {
   failure: string | null;
 }
 
-/** Those of `ids`, or the first `limit` of all; the oldest first. */
-export function failedMails(
-  urls: Urls,
-  { ids, limit }: { ids?: readonly string[]; limit: number },
-): Promise<FailedMail[]> {
+/** Those of `ids`, or all; the oldest first. */
+export function failedMails(urls: Urls, ids?: readonly string[]): Promise<FailedMail[]> {
   return onNotification(urls, async (query) => {
     const rows = await query<Omit<FailedMail, "time"> & { time: Date }>(
       `select event_id as id, type, user_id as "userId", time, failure from notifications
-       where status = 'failed' and ($1::uuid[] is null or event_id = any($1::uuid[])) order by time, event_id limit $2`,
-      [ids ?? null, limit],
+       where status = 'failed' and ($1::uuid[] is null or event_id = any($1::uuid[])) order by time, event_id`,
+      [ids ?? null],
     );
     return rows.map((row) => ({ ...row, time: row.time.toISOString() }));
   });

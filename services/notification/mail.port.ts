@@ -44,7 +44,7 @@ export async function openMailPort({ smtpUrl, mailFrom, dataDir }: From = config
   return new SmtpMail(new SmtpPool(smtpUrl), mailFrom);
 }
 
-/** With nodemailer, which loads Node's whole HTTP client: at the first mail, not at every start. */
+/** With nodemailer, which loads Node's whole HTTP client: where no mail server is connected to, at the first mail. */
 const writer = (): Promise<typeof import("./message.ts")> => import("./message.ts");
 
 class SmtpMail implements MailPort {

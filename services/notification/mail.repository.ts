@@ -127,8 +127,8 @@ export async function recordResults(
              from told where m.event_id = told.event_id and told.status = 'retry' and is_ours
            ), let_go as (
              update mail_claims c
-             set event_ids = array(select unnest(c.event_ids) except select event_id from told where status = 'retry')
-             where id in (select claim_id from told where status = 'retry' and is_ours) and id <> all($7::uuid[])
+             set event_ids = array(select unnest(c.event_ids) except select event_id from told where status in ('retry', 'failed'))
+             where id in (select claim_id from told where status in ('retry', 'failed') and is_ours) and id <> all($7::uuid[])
            ), ended as (
              delete from mail_claims where id = any($7::uuid[])
            )

@@ -35,7 +35,8 @@ export function bytesOf({ eventId, to, subject, text, html, date }: Mail, from: 
     ["Auto-Submitted", "auto-generated"],
   ];
   for (const [key, value] of headers) node.setHeader(key, value as string);
-  const parts = [partOf("text/plain", text), partOf("text/html", html)];
+  // What was kept of a letter that a version before had failed to send is its text.
+  const parts = [partOf("text/plain", text), ...(html === "" ? [] : [partOf("text/html", html)])];
   const body = parts.map((part) => `--${boundary}\r\n${part}\r\n`).join("");
   return Buffer.from(`${node.buildHeaders()}\r\n\r\n${body}--${boundary}--\r\n`);
 }

@@ -149,7 +149,7 @@ describe("a group of workers", () => {
 describe("a rolling restart whose new worker hangs", () => {
   afterEach(() => void jest.useRealTimers());
 
-  it("gives it up after a minute, ends it and keeps the old one", async () => {
+  it("gives it up after two minutes, ends it and keeps the old one", async () => {
     const { group, nth } = open(1);
     const started = group.start();
     (await nth(1)).becomeReady();
@@ -157,10 +157,10 @@ describe("a rolling restart whose new worker hangs", () => {
     jest.useFakeTimers();
     const restarted = group.restart(() => undefined);
     restarted.catch(() => undefined);
-    await jest.advanceTimersByTimeAsync(59_999);
+    await jest.advanceTimersByTimeAsync(119_999);
     expect(group.workers.size).toBe(2);
     await jest.advanceTimersByTimeAsync(1);
-    await expect(restarted).rejects.toThrow("user-2 was not ready after 60 s and was ended; user-1 goes on");
+    await expect(restarted).rejects.toThrow("user-2 was not ready after 120 s and was ended; user-1 goes on");
     expect([...group.workers].map(({ nodeID }) => nodeID)).toEqual(["user-1"]);
     expect(jest.getTimerCount()).toBe(0);
     await group.stop();

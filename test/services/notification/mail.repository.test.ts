@@ -3,6 +3,7 @@ import { afterAll, beforeAll, beforeEach, describe, expect, test } from "@jest/g
 import pg from "pg";
 import { newId } from "../../../lib/ids.ts";
 import { type Database, openDatabase } from "../../../mixins/database.mixin.ts";
+import { sendAgain } from "../../../scripts/mails/failed.ts";
 import {
   adoptMails,
   claimMails,
@@ -84,6 +85,16 @@ test("a mail that is to be tried again leaves its claim: another takes it, and i
   expect(await takeOverClaims(db)).toBe(1);
   const third = await claim();
   expect(third.mails).toMatchObject([{ eventId: first.of(1).eventId, isRepeat: true }]);
+});
+
+test("a mail that was refused leaves its claim: once an operator wants it sent, it can be claimed", async () => {
+  await tell(2);
+  const first = await claim();
+  const { eventId } = first.of(0);
+  await recordResults(db, [{ ...first.of(0), status: "failed", failure: "no such mailbox" }], []);
+  expect(await sendAgain({ notification: databases.urlOf("notification") }, [eventId])).toEqual([eventId]);
+  expect((await claim()).mails).toMatchObject([{ eventId, attempts: 1, isRepeat: false }]);
+  expect(await claims()).toHaveLength(2);
 });
 
 test("a record whose answer was lost is repeated and changes nothing of what another has in hand since", async () => {

@@ -27,6 +27,10 @@ const partsOf = (source: string): string[] =>
       return content.replaceAll("\r\n", "\n");
     });
 
+test("without a part in HTML it is its text", () => {
+  expect(partsOf(sourceOf({ html: "" }))).toEqual([MAIL.text]);
+});
+
 test("it has the headers that mail programs want, and both parts as they are", () => {
   expect(sourceOf()).toBe(
     [
@@ -68,8 +72,9 @@ test.each([
   ["of a length that base64 fills its lines with", "é".repeat(57 * 4)],
   ["of nothing", ""],
 ])("a text %s arrives as it is, in lines of ASCII that mail carries", (_what, text) => {
-  const source = sourceOf({ text, html: text });
-  expect(partsOf(source)).toEqual([text, text]);
+  const html = text || "<p>";
+  const source = sourceOf({ text, html });
+  expect(partsOf(source)).toEqual([text, html]);
   expect(source).toMatch(/^[\r\n\t\x20-\x7e]*$/);
   expect(source.replaceAll("\r\n", "")).not.toMatch(/[\r\n]/);
   for (const line of source.split("\r\n")) expect(line.length).toBeLessThanOrEqual(998);
