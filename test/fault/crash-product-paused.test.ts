@@ -3,6 +3,7 @@
  * transactions that were sent to it and those that want the same rows, and no longer than the time-outs; awake again, it
  * finds its transaction gone and votes nothing from memory.
  */
+import { setTimeout as pause } from "node:timers/promises";
 import { afterAll, beforeAll, expect, test } from "@jest/globals";
 import { startNats } from "../../scripts/servers/nats.ts";
 import type { Server } from "../../scripts/servers/server.ts";
@@ -15,6 +16,8 @@ const ANSWERED_MS = 11_000;
 /** The server frees the locks of an idle transaction after 5 s. */
 const FREED_MS = 8_000;
 const QUICK_MS = 2_000;
+/** Between two orders that are placed: longer than a batch takes to be made up and sent. */
+const APART_MS = 50;
 
 describeFleet("a replica of product", () => {
   let nats: Server;
@@ -44,11 +47,12 @@ describeFleet("a replica of product", () => {
   test("stopped with locks held: its own transactions time out, the rows are freed, and all others go on", async () => {
     const [held, free] = [await fleet.addProduct(shop, 1), await fleet.addProduct(shop)];
     await paused.arm({ point: "vote + commit", when: "before", deed: "stop" });
-    // Scarce, so that they are judged one by one inside a transaction; until the one replica or the other was asked.
+    // Scarce, so that they are judged one by one inside a transaction. Replicas take turns by batch: one order after the
+    // other makes several, until the one that will stop was asked.
     const early: Promise<{ answer: Answer; ms: number }>[] = [];
     while (paused.hits.length === 0 && early.length < 40) {
       early.push(timed({ productId: held, quantity: 2 }));
-      await Promise.race([early.at(-1), new Promise((resolve) => setImmediate(resolve))]);
+      await Promise.race([early.at(-1), pause(APART_MS)]);
     }
     const others: { answer: Answer; ms: number }[] = [];
     for (let n = 0; n < 6; n++) others.push(await timed({ productId: free }));
