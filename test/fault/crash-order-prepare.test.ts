@@ -11,7 +11,7 @@ testCrashes(
   [
     ...threeWays("insert-orders", ["either", "either", "either"]),
     ...threeWays("insert-orders", ABORT, { isAway: true }),
-    ...threeWays("abort-replaced", ABORT, { load: requoted, isAway: true }),
+    ...threeWays("abort-replaced", ABORT, { load: requoted }),
     ...threeWays("insert-orders", ABORT, { load: requoted, nth: 2, isAway: true }),
     ...threeWays("insert-orders + commit", ABORT, { load: requoted, isAway: true }),
     ...threeWays("refuse-order + commit", ABORT, refusals("order", REQUEST)),

@@ -5,6 +5,7 @@
  */
 import { expect } from "@jest/globals";
 import type { ServiceName } from "../../../config/index.ts";
+import { until } from "../../support/until.ts";
 import { type Answer, CHECKOUT, type Fleet, type Purchase } from "./fleet.ts";
 import { testRows } from "./lanes.ts";
 import { plain } from "./loads.ts";
@@ -26,12 +27,14 @@ export interface Crash {
   /** Names of the nodes that dies, and through which clients buy; in testCrashes they are "victim" and "rest". */
   victim?: string;
   edge?: string;
-  /** The victim stays away until its clients have been answered, instead of coming back in time for another try. */
+  /** The victim stays away until its transactions are decided, instead of coming back in time for another try. */
   isAway?: true;
 }
 
 const ROUNDS_MAX = 5;
 const DEATH_MS_MAX = 30_000;
+/** Several times what a manager waits for a vote. */
+const DECIDED_MS_MAX = 30_000;
 
 const TITLES = { before: "before", middle: "in the middle of", after: "after" };
 const OUTCOMES = {
@@ -78,7 +81,7 @@ export async function crash(fleet: Fleet, row: Crash): Promise<void> {
   if (!hit) throw new Error(`the victim died, and not at ${at}`);
   await fleet.audit();
 
-  if (isAway) await Promise.all(buying);
+  if (isAway) await until("it is decided", () => fleet.isDecided(hit.txIds), DECIDED_MS_MAX);
   await fleet.replace(name);
   await fleet.settled();
   await provoked;

@@ -206,6 +206,16 @@ export class Fleet {
     return (await pool.query(text, values)).rows as Row[];
   }
 
+  /** Whether the register has an outcome for each of these. */
+  async isDecided(txIds: string[]): Promise<boolean> {
+    const rows = await this.query(
+      "transaction-manager",
+      "select from decisions where tx_id = any($1::uuid[])",
+      [txIds],
+    );
+    return rows.length === txIds.length;
+  }
+
   async confirmedAmong(txIds: string[]): Promise<string[]> {
     const rows = await this.query<{ id: string }>(
       "order",
