@@ -44,8 +44,13 @@ export async function openMailPort({ smtpUrl, mailFrom, dataDir }: From = config
   return new SmtpMail(new SmtpPool(smtpUrl), mailFrom);
 }
 
+/** Once: an import of what is loaded already takes its time, too. */
+let loading: Promise<typeof import("./message.ts")> | undefined;
 /** With nodemailer, which loads Node's whole HTTP client: where no mail server is connected to, at the first mail. */
-const writer = (): Promise<typeof import("./message.ts")> => import("./message.ts");
+const writer = (): Promise<typeof import("./message.ts")> => {
+  loading ??= import("./message.ts");
+  return loading;
+};
 
 class SmtpMail implements MailPort {
   readonly #pool: SmtpPool;
