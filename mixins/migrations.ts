@@ -8,9 +8,11 @@ import type { Knex } from "knex";
 import pg from "pg";
 import { sqlState } from "./database.errors.ts";
 
+const databaseOf = (url: string): string => decodeURIComponent(new URL(url).pathname.slice(1));
+
 /** Creates the database that `url` names where the server has none and the role may; otherwise says what to do. */
 export async function createDatabaseIfMissing(url: string): Promise<void> {
-  const name = decodeURIComponent(new URL(url).pathname.slice(1));
+  const name = databaseOf(url);
   const probe = new pg.Client({ connectionString: url });
   try {
     await probe.connect();
@@ -104,8 +106,6 @@ export async function migrate(
     await runner?.destroy();
   }
 }
-
-const databaseOf = (url: string): string => decodeURIComponent(new URL(url).pathname.slice(1));
 
 const heldTooLong = (url: string, cause: Error): Error =>
   new Error(

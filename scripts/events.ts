@@ -5,6 +5,7 @@
  */
 import { setTimeout as sleep } from "node:timers/promises";
 import { parseArgs } from "node:util";
+import { isId } from "../lib/ids.ts";
 import { describe } from "./describe.ts";
 import { type Letter, lettersOf, nameOf, requestReplay } from "./events/letters.ts";
 import { forgetReader, type Reader, readersOf } from "./events/readers.ts";
@@ -76,7 +77,7 @@ function options() {
       throw new Error("forget needs a service and a reader of it");
     if (["readers", "forget"].includes(command)) return { command, names, ...values };
     if (!["list", "show", "replay"].includes(command)) throw new Error(`there is no command "${command}"`);
-    const bad = names.find((id) => !/^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$/.test(id));
+    const bad = names.find((id) => !isId(id));
     if (bad) throw new Error(`expected the id of a dead letter, got ${bad}`);
     if (command !== "list" && (names.length === 0) !== (values.all && command === "replay"))
       throw new Error(`${command} needs an id`);

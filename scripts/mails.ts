@@ -5,6 +5,7 @@
  */
 import { setTimeout as sleep } from "node:timers/promises";
 import { parseArgs } from "node:util";
+import { isId } from "../lib/ids.ts";
 import { describe } from "./describe.ts";
 import { type FailedMail, failedMails, type Outcome, outcomesOf, sendAgain } from "./mails/failed.ts";
 
@@ -16,8 +17,6 @@ DATA_DIR or DATABASE_URL say which shop, as for npm start.`;
 /** Longer than a mail server that is there takes; of what waits then the reason is told. */
 const SEND_MS_MAX = 15_000;
 const LOOK_MS = 250;
-/** Lines for people. */
-const LISTED_MAX = 1_000;
 
 try {
   process.exitCode = await main();
@@ -27,27 +26,24 @@ try {
 }
 
 async function main(): Promise<0 | 1> {
-  const { command, ids, all, json } = options();
+  const { command, ids: asked, all, json } = options();
   // Not static: a faulty configuration throws when it is read, and must end in exit code 2.
   const { config } = await import("../config/index.ts");
   const { attach } = await import("./attach.ts");
   const { urls, release } = await attach(config, (line) => console.error(line));
   try {
-    const failed = await failedMails(urls, all || command === "list" ? undefined : ids);
+    const failed = await failedMails(urls, all || command === "list" ? undefined : asked);
     if (command === "list") {
       print(json, failed, table);
       return 0;
     }
-    const unknown = ids.filter((id) => !failed.some((mail) => mail.id === id));
+    const unknown = asked.filter((id) => !failed.some((mail) => mail.id === id));
     for (const id of unknown) console.error(`there is no failed mail ${id}: npm run mails -- list`);
-    const outcomes = await send(
-      () =>
-        sendAgain(
-          urls,
-          failed.map(({ id }) => id),
-        ),
-      (sent) => outcomesOf(urls, sent),
+    const ids = await sendAgain(
+      urls,
+      failed.map(({ id }) => id),
     );
+    const outcomes = await settled(() => outcomesOf(urls, ids));
     print(json, outcomes, report);
     return unknown.length + outcomes.filter(({ state }) => state === "failed").length > 0 ? 1 : 0;
   } finally {
@@ -63,7 +59,7 @@ function options() {
     });
     const [command = "", ...ids] = positionals;
     if (!["list", "send"].includes(command)) throw new Error(`there is no command "${command}"`);
-    const bad = ids.find((id) => !/^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$/.test(id));
+    const bad = ids.find((id) => !isId(id));
     if (bad) throw new Error(`expected the id of a mail, got ${bad}`);
     if (command === "list" ? values.all || ids.length > 0 : values.all === ids.length > 0)
       throw new Error(command === "list" ? "list takes no more" : "send needs ids, or --all");
@@ -73,17 +69,12 @@ function options() {
   }
 }
 
-/** Resolves when none waits any more, or its time is over. */
-async function send(
-  begin: () => Promise<string[]>,
-  look: (ids: readonly string[]) => Promise<Outcome[]>,
-): Promise<Outcome[]> {
-  const ids = await begin();
-  for (const givesUpAt = performance.now() + SEND_MS_MAX; ids.length > 0; await sleep(LOOK_MS)) {
-    const outcomes = await look(ids);
+/** What became of them when none waits any more, or its time is over. */
+async function settled(look: () => Promise<Outcome[]>): Promise<Outcome[]> {
+  for (const givesUpAt = performance.now() + SEND_MS_MAX; ; await sleep(LOOK_MS)) {
+    const outcomes = await look();
     if (!outcomes.some(({ state }) => state === "waits") || performance.now() > givesUpAt) return outcomes;
   }
-  return [];
 }
 
 function print<Row>(json: boolean, rows: readonly Row[], text: (rows: readonly Row[]) => string[]): void {
@@ -92,12 +83,9 @@ function print<Row>(json: boolean, rows: readonly Row[], text: (rows: readonly R
 
 function table(mails: readonly FailedMail[]): string[] {
   if (mails.length === 0) return ["no mail has failed"];
-  const lines = mails
-    .slice(0, LISTED_MAX)
-    .map(({ id, time, type, userId, failure }) => `${id}  ${time}  ${type}  to user ${userId}: ${failure}`);
-  return mails.length > LISTED_MAX
-    ? [...lines, `and ${mails.length - LISTED_MAX} more: --json has them all`]
-    : lines;
+  return mails.map(
+    ({ id, time, type, userId, failure }) => `${id}  ${time}  ${type}  to user ${userId}: ${failure}`,
+  );
 }
 
 function report(outcomes: readonly Outcome[]): string[] {

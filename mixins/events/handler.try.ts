@@ -2,7 +2,6 @@
  * One try of a handler: what goes wrong is the handler's fault unless its database is away. A try ends within its time,
  * whatever the handler waits for; a handler that goes on afterwards can write nothing any more.
  */
-
 import { isTransient } from "../database.errors.ts";
 import type { Queryable } from "../database.mixin.ts";
 

@@ -13,7 +13,7 @@ interface Logger {
 export async function openKafka(logger: Logger): Promise<Kafka | undefined> {
   const { kafkaBrokers, kafkaPartitions, kafkaReplication, kafkaRetentionDays, nodeId } = config;
   if (kafkaBrokers.length === 0) return undefined;
-  // Loading kafkajs is a tenth of a node's start.
+  // Most shops have none, and kafkajs is slow to load.
   const { Kafka } = await import("./kafka.ts");
   return new Kafka({
     brokers: kafkaBrokers,

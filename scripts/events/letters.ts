@@ -4,7 +4,7 @@
  */
 import type { DatabaseName } from "../../config/index.ts";
 import { eventOf, kindOf } from "../../lib/event.ts";
-import { onDatabase, type Urls } from "./database.ts";
+import { onDatabase, type Urls } from "../database.ts";
 
 /** What could not be taken by a consumer, and what could not be sent by a teller. Both tables have the same columns. */
 const TABLES = { consumer: "dead_letters", teller: "refused_events" } as const;

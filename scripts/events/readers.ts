@@ -3,7 +3,7 @@
  * kept for it, so one that is gone for good can be forgotten.
  */
 import type { DatabaseName } from "../../config/index.ts";
-import { onDatabase, type Urls } from "./database.ts";
+import { onDatabase, type Urls } from "../database.ts";
 
 export interface Reader {
   /** The service whose outbox it reads. */

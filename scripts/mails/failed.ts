@@ -1,5 +1,5 @@
 /** The mails of a shop that cannot be sent, read from notification's database, and handed there to its mailer once more. */
-import { onDatabase, type Urls } from "../events/database.ts";
+import { onDatabase, type Urls } from "../database.ts";
 
 export interface FailedMail {
   /** The event's that it tells of; its Message-ID is made of it. */

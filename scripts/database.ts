@@ -1,6 +1,6 @@
 /** One look at a service's database, which may not have the table that is asked for: not every service tells or consumes. */
 import pg from "pg";
-import type { DatabaseName } from "../../config/index.ts";
+import type { DatabaseName } from "../config/index.ts";
 
 export type Urls = Readonly<Partial<Record<DatabaseName, string>>>;
 
