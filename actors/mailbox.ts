@@ -55,12 +55,19 @@ export interface MailboxStats {
   workMsTotal: number;
 }
 
+/** Who waits for the replies to one message, or to several that it sent together. */
+interface Sender<Reply> {
+  answer(index: number, reply: Reply): void;
+  fail(index: number, err: unknown): void;
+}
+
 interface Envelope<Message, Reply> {
   readonly message: Message;
   readonly arrivedAt: number;
   readonly expiresAt: number;
-  readonly resolve: (reply: Reply) => void;
-  readonly reject: (err: unknown) => void;
+  readonly sender: Sender<Reply>;
+  /** Which of its sender's messages this is. */
+  readonly index: number;
 }
 
 export class Mailbox<Message, Reply> {
@@ -103,23 +110,34 @@ export class Mailbox<Message, Reply> {
 
   /** Sends one message and waits for its reply. `budgetMs`: how long from now it may wait before work on it begins. */
   ask(message: Message, budgetMs = Number.POSITIVE_INFINITY): Promise<Reply> {
-    const { name, capacity, clock } = this.#options;
-    if (this.#closed)
-      return Promise.reject(
-        new ShopError("unavailable", `${name} is stopping; try again.`, { retryAfter: 1 }),
-      );
-    if (this.#queue.length >= capacity) {
-      this.#stats.overloaded++;
-      return Promise.reject(
-        new ShopError("overloaded", `${name} already holds ${capacity} messages; try again later.`, {
-          retryAfter: 1,
-        }),
-      );
-    }
-    const arrivedAt = clock.now();
     return new Promise((resolve, reject) => {
-      this.#queue.push({ message, arrivedAt, expiresAt: arrivedAt + budgetMs, resolve, reject });
+      this.#post(message, budgetMs, { answer: (_, reply) => resolve(reply), fail: (_, err) => reject(err) }, 0);
       this.#schedule();
+    });
+  }
+
+  /**
+   * Sends messages that have come together, for one promise instead of one each, and waits for all replies. A message
+   * that fails as `ask` would reject is answered with `failed`. Nothing else is waited for before work begins: what
+   * arrives together is here already.
+   */
+  askAll(
+    messages: readonly Message[],
+    failed: (err: unknown) => Reply,
+    budgetMsOf: (message: Message) => number = () => Number.POSITIVE_INFINITY,
+  ): Promise<Reply[]> {
+    return new Promise((resolve) => {
+      const replies = new Array<Reply>(messages.length);
+      let missing = messages.length;
+      const answer = (index: number, reply: Reply) => {
+        replies[index] = reply;
+        if (--missing === 0) resolve(replies);
+      };
+      const sender = { answer, fail: (index: number, err: unknown) => answer(index, failed(err)) };
+      for (const [index, message] of messages.entries())
+        this.#post(message, budgetMsOf(message), sender, index);
+      if (missing === 0) resolve(replies);
+      else if (!this.#startPending && this.#mayStart()) void this.#work(this.#take());
     });
   }
 
@@ -140,9 +158,33 @@ export class Mailbox<Message, Reply> {
     await new Promise<void>((resolve) => this.#onIdle.push(resolve));
   }
 
+  #post(message: Message, budgetMs: number, sender: Sender<Reply>, index: number): void {
+    const { name, capacity, clock } = this.#options;
+    if (this.#closed) {
+      sender.fail(
+        index,
+        new ShopError("unavailable", `${name} is stopping; try again.`, { retryAfter: 1 }),
+      );
+    } else if (this.#queue.length >= capacity) {
+      this.#stats.overloaded++;
+      sender.fail(
+        index,
+        new ShopError("overloaded", `${name} already holds ${capacity} messages; try again later.`, {
+          retryAfter: 1,
+        }),
+      );
+    } else {
+      const arrivedAt = clock.now();
+      this.#queue.push({ message, arrivedAt, expiresAt: arrivedAt + budgetMs, sender, index });
+    }
+  }
+
+  #mayStart(): boolean {
+    return !this.#resting && this.#queue.length > 0 && this.#stats.inFlight < this.#options.inFlightMax;
+  }
+
   #schedule(): void {
-    if (this.#startPending || this.#resting || this.#queue.length === 0) return;
-    if (this.#stats.inFlight >= this.#options.inFlightMax) return;
+    if (this.#startPending || !this.#mayStart()) return;
     this.#startPending = true;
     // After the current turn of the event loop, so that what arrives together travels together.
     this.#options.clock.soon(() => {
@@ -171,7 +213,8 @@ export class Mailbox<Message, Reply> {
       if (batch.length === batchMax) break;
       if (envelope.expiresAt <= at) {
         this.#stats.expired++;
-        envelope.reject(
+        envelope.sender.fail(
+          envelope.index,
           new ShopError("deadline_exceeded", `the deadline passed while the message waited in ${name}.`),
         );
       } else {
@@ -217,8 +260,8 @@ export class Mailbox<Message, Reply> {
       this.#stats.failuresInARow = 0;
       for (const [i, envelope] of batch.entries()) {
         const reply = replies[i] as Reply | Error;
-        if (reply instanceof Error) envelope.reject(reply);
-        else envelope.resolve(reply);
+        if (reply instanceof Error) envelope.sender.fail(envelope.index, reply);
+        else envelope.sender.answer(envelope.index, reply);
       }
     } catch (err) {
       if (batch.length > 1 && this.#options.isolates(err)) {
@@ -229,7 +272,7 @@ export class Mailbox<Message, Reply> {
       }
       this.#stats.failures++;
       this.#stats.failuresInARow++;
-      for (const envelope of batch) envelope.reject(err);
+      for (const { sender, index } of batch) sender.fail(index, err);
     }
   }
 }

@@ -60,27 +60,24 @@ export class Voter {
   }
 
   prepare(entries: PrepareEntry[]): Promise<PrepareReply[]> {
-    return Promise.all(
-      entries.map((entry) =>
-        this.prepares.ask(entry, entry.budgetMs > 0 ? entry.budgetMs : undefined).catch(errorReply),
-      ),
+    return this.prepares.askAll(entries, errorReply, ({ budgetMs }) =>
+      budgetMs > 0 ? budgetMs : Number.POSITIVE_INFINITY,
     );
   }
 
   commit(txIds: TxId[]): Promise<DecisionReply[]> {
-    return Promise.all(txIds.map((txId) => this.commits.ask(txId).catch(notYet)));
+    return this.commits.askAll(txIds, notYet);
   }
 
   abort(txIds: TxId[]): Promise<DecisionReply[]> {
-    return Promise.all(txIds.map((txId) => this.aborts.ask(txId).catch(notYet)));
+    return this.aborts.askAll(txIds, notYet);
   }
 }
 
-const errorReply = (err: Error & { type?: string }): PrepareReply => ({
-  kind: "error",
-  code: err.type ?? "internal_error",
-  message: err.message,
-});
+const errorReply = (err: unknown): PrepareReply => {
+  const { type, message } = err as Error & { type?: string };
+  return { kind: "error", code: type ?? "internal_error", message };
+};
 
 /** A failed commit or abort is not acknowledged; the manager's recovery, or our own inquiry, brings it again. */
 const notYet = (): DecisionReply => "pending";

@@ -3,6 +3,7 @@
  * authorization id follows from its key, so a key means the same authorization after any restart.
  */
 import { setTimeout as sleep } from "node:timers/promises";
+import { LRUCache } from "lru-cache";
 import { ShopError } from "../../../lib/errors.ts";
 import type { Authorization, AuthorizeRequest, CardGateway } from "../gateway.ts";
 
@@ -12,11 +13,9 @@ const REMEMBERED_MAX = 10_000;
 
 /** tok_ok approves, tok_slow after 2 s; tok_timeout authorizes and never says so; tok_error is an outage; all else declines. */
 export function simulatedGateway(): CardGateway {
-  const authorizations = new Map<string, Authorization>();
-  const voided = new Set<string>();
+  const authorizations = new LRUCache<string, Authorization>({ max: REMEMBERED_MAX });
+  const voided = new LRUCache<string, true>({ max: REMEMBERED_MAX });
   const remember = (key: string, authorization: Authorization): Authorization => {
-    if (authorizations.size >= REMEMBERED_MAX)
-      authorizations.delete(authorizations.keys().next().value as string);
     authorizations.set(key, authorization);
     return authorization;
   };
@@ -50,8 +49,7 @@ export function simulatedGateway(): CardGateway {
     },
     async capture() {},
     async void(key) {
-      if (voided.size >= REMEMBERED_MAX) voided.delete(voided.keys().next().value as string);
-      voided.add(key);
+      voided.set(key, true);
       authorizations.delete(key);
     },
   };
