@@ -111,7 +111,12 @@ export class Mailbox<Message, Reply> {
   /** Sends one message and waits for its reply. `budgetMs`: how long from now it may wait before work on it begins. */
   ask(message: Message, budgetMs = Number.POSITIVE_INFINITY): Promise<Reply> {
     return new Promise((resolve, reject) => {
-      this.#post(message, budgetMs, { answer: (_, reply) => resolve(reply), fail: (_, err) => reject(err) }, 0);
+      this.#post(
+        message,
+        budgetMs,
+        { answer: (_, reply) => resolve(reply), fail: (_, err) => reject(err) },
+        0,
+      );
       this.#schedule();
     });
   }
@@ -161,10 +166,7 @@ export class Mailbox<Message, Reply> {
   #post(message: Message, budgetMs: number, sender: Sender<Reply>, index: number): void {
     const { name, capacity, clock } = this.#options;
     if (this.#closed) {
-      sender.fail(
-        index,
-        new ShopError("unavailable", `${name} is stopping; try again.`, { retryAfter: 1 }),
-      );
+      sender.fail(index, new ShopError("unavailable", `${name} is stopping; try again.`, { retryAfter: 1 }));
     } else if (this.#queue.length >= capacity) {
       this.#stats.overloaded++;
       sender.fail(

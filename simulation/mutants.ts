@@ -136,8 +136,8 @@ export const MUTANTS: readonly Mutant[] = [
     name: "error-as-no",
     about: "a prepare that fails is answered with a no that is recorded nowhere",
     file: "actors/voter.ts",
-    find: '  kind: "error",\n  code: err.type ?? "internal_error",\n  message: err.message,',
-    replace: '  kind: "no",\n  reason: err.type ?? "internal_error",',
+    find: 'return { kind: "error", code: type ?? "internal_error", message };',
+    replace: 'return { kind: "no", reason: type ?? "internal_error" };',
   },
   {
     name: "vote-before-durable",

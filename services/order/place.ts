@@ -79,12 +79,13 @@ export async function place(command: PlaceCommand, bodyHash: string, ports: Plac
     };
     const result = await ports.run(
       {
+        // First, because its vote takes two steps and a call in between: the others vote meanwhile.
+        payment: { userId: command.userId, amount: total, currency, token: command.token },
         order: request,
         product: {
           currency,
           lines: lines.map(({ productId, quantity, unitPrice }) => ({ productId, quantity, unitPrice })),
         },
-        payment: { userId: command.userId, amount: total, currency, token: command.token },
         ...Object.fromEntries(
           ports.foreign.map((name) => [name, { userId: command.userId, total, currency, lines }]),
         ),

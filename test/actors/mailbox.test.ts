@@ -85,6 +85,49 @@ describe("batching", () => {
   });
 });
 
+describe("messages that come together", () => {
+  const failed = (err: unknown) => ((err as { type?: string }).type === "overloaded" ? -1 : -2);
+
+  test("are worked on at once, as one batch, and answered together in their order", async () => {
+    const { mailbox, batches } = make();
+    const asked = mailbox.askAll([3, 1, 2], failed);
+    expect(batches).toEqual([[3, 1, 2]]);
+    expect(await asked).toEqual([30, 10, 20]);
+    expect(await mailbox.askAll([], failed)).toEqual([]);
+  });
+
+  test("wait with the others while a batch is worked on, and never exceed batchMax", async () => {
+    const { mailbox, batches, state } = make({ batchMax: 3 });
+    const held = gate();
+    state.hold = held.promise;
+    const first = mailbox.askAll([1, 2, 3, 4], failed);
+    const later = [mailbox.ask(5), mailbox.askAll([6, 7], failed)];
+    held.open();
+    expect(await first).toEqual([10, 20, 30, 40]);
+    expect(await Promise.all(later)).toEqual([50, [60, 70]]);
+    expect(batches).toEqual([[1, 2, 3], [4, 5, 6], [7]]);
+  });
+
+  test("join a message that was sent in the same turn", async () => {
+    const { mailbox, batches } = make();
+    const asked = [mailbox.ask(1), mailbox.askAll([2, 3], failed)];
+    expect(await Promise.all(asked)).toEqual([10, [20, 30]]);
+    expect(batches).toEqual([[1, 2, 3]]);
+  });
+
+  test("fail one by one: those without room, those too late, those that the behaviour fails", async () => {
+    const mailbox = new Mailbox<number, number>({
+      name: "test",
+      capacity: 4,
+      behaviour: async (batch) => batch.map((message) => (message === 2 ? new Error("no two") : message)),
+    });
+    const budgetMsOf = (message: number) => (message === 3 ? 0 : 1_000);
+    expect(await mailbox.askAll([1, 2, 3, 4, 5, 6], failed, budgetMsOf)).toEqual([1, -2, -2, 4, -1, -1]);
+    await mailbox.drain();
+    expect(await mailbox.askAll([7, 8], failed)).toEqual([-2, -2]);
+  });
+});
+
 describe("limits", () => {
   test("a full mailbox answers overloaded at once and does nothing", async () => {
     const { mailbox, batches, state } = make({ capacity: 2, batchMax: 1 });

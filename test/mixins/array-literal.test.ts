@@ -52,17 +52,36 @@ test.each([
   ["bigint", [0, -1, 2 ** 53 - 1, null]],
   ["float8", [0.1, 1e21, -1e-7]],
   ["boolean", [true, false]],
-  ["text", [["a", "b"], ["c", "d"]]],
+  [
+    "text",
+    [
+      ["a", "b"],
+      ["c", "d"],
+    ],
+  ],
 ])("%s array %j arrives as it is", async (type, values) => {
   expect(await roundTrip(type, values)).toEqual(values);
 });
 
 test("JSON documents with every kind of escape arrive as they are", async () => {
   const documents = STRINGS.concat("a\nline").map((text) => ({ text, nested: { [text]: [text] } }));
-  expect(await roundTrip("jsonb", documents.map((document) => JSON.stringify(document)))).toEqual(documents);
+  expect(
+    await roundTrip(
+      "jsonb",
+      documents.map((document) => JSON.stringify(document)),
+    ),
+  ).toEqual(documents);
 });
 
 test("an element that JSON would change or leave out is left to pg", () => {
-  for (const value of [[Number.NaN], [Number.POSITIVE_INFINITY], [undefined], [new Date(0)], [Buffer.from("x")], "no array", 7])
+  for (const value of [
+    [Number.NaN],
+    [Number.POSITIVE_INFINITY],
+    [undefined],
+    [new Date(0)],
+    [Buffer.from("x")],
+    "no array",
+    7,
+  ])
     expect(arrayLiteral(value)).toBe(value);
 });
