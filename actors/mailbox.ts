@@ -61,6 +61,25 @@ interface Sender<Reply> {
   fail(index: number, err: unknown): void;
 }
 
+/** One message, one promise. A class, because there is one per message: its methods are no closures. */
+class Asker<Reply> implements Sender<Reply> {
+  readonly #resolve: (reply: Reply) => void;
+  readonly #reject: (err: unknown) => void;
+
+  constructor(resolve: (reply: Reply) => void, reject: (err: unknown) => void) {
+    this.#resolve = resolve;
+    this.#reject = reject;
+  }
+
+  answer(_index: number, reply: Reply): void {
+    this.#resolve(reply);
+  }
+
+  fail(_index: number, err: unknown): void {
+    this.#reject(err);
+  }
+}
+
 interface Envelope<Message, Reply> {
   readonly message: Message;
   readonly arrivedAt: number;
@@ -111,20 +130,15 @@ export class Mailbox<Message, Reply> {
   /** Sends one message and waits for its reply. `budgetMs`: how long from now it may wait before work on it begins. */
   ask(message: Message, budgetMs = Number.POSITIVE_INFINITY): Promise<Reply> {
     return new Promise((resolve, reject) => {
-      this.#post(
-        message,
-        budgetMs,
-        { answer: (_, reply) => resolve(reply), fail: (_, err) => reject(err) },
-        0,
-      );
+      this.#post(message, budgetMs, new Asker(resolve, reject), 0);
       this.#schedule();
     });
   }
 
   /**
-   * Sends messages that have come together, for one promise instead of one each, and waits for all replies. A message
-   * that fails as `ask` would reject is answered with `failed`. Nothing else is waited for before work begins: what
-   * arrives together is here already.
+   * Sends messages that have come together, for one promise instead of one each, and waits for all replies. Where `ask`
+   * would reject, the reply is what `failed` makes of the error. Work begins at once, where there is room for a batch:
+   * what arrives together is here already.
    */
   askAll(
     messages: readonly Message[],
