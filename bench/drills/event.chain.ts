@@ -11,6 +11,8 @@ type Query = <Row>(name: DatabaseName, text: string, values?: unknown[]) => Prom
 
 /** Those that tell events: payment may not have an outbox. */
 const TELLERS = ["order", "user", "product"] as const;
+/** What notification takes: whoever it concerns gets a mail. */
+const MAILED = ["orders", "users"] as const;
 const LOOK_MS = 250;
 
 export interface Backlog {
@@ -66,7 +68,7 @@ export class EventChain {
     );
     return {
       unpublished: unpublished.reduce((sum, n) => sum + n, 0),
-      untaken: await this.#servers.lagOf("notification").catch(() => null),
+      untaken: await this.#servers.lagOf("notification", MAILED).catch(() => null),
       unsent: await this.#count("notification", "select count(*)::int as n from mails"),
     };
   }

@@ -4,6 +4,7 @@
  */
 import { mkdir } from "node:fs/promises";
 import { type Admin, type EachMessagePayload, Kafka, logLevel } from "kafkajs";
+import { type Topic, topicName } from "../../mixins/events/topics.ts";
 import { startKafka } from "../../scripts/servers/kafka.ts";
 import type { Place, Server } from "../../scripts/servers/server.ts";
 import { type MailServer, startSmtp } from "../../scripts/servers/smtp.ts";
@@ -119,12 +120,15 @@ export class EventServers {
       );
   }
 
-  /** What the group of `service` has not taken, by Kafka's own account. */
-  lagOf(service: string): Promise<number> {
+  /** What the group of `service` has not taken of these, by Kafka's own account: all of a topic where it has not begun. */
+  lagOf(service: string, topics: readonly Topic[]): Promise<number> {
     return this.withAdmin(async (admin) => {
-      const groupId = `${this.namespace}.${service}`;
+      const names = topics.map((topic) => topicName(this.namespace, topic));
       let lag = 0;
-      for (const { topic, partitions } of await admin.fetchOffsets({ groupId })) {
+      for (const { topic, partitions } of await admin.fetchOffsets({
+        groupId: `${this.namespace}.${service}`,
+        topics: names,
+      })) {
         const taken = new Map(partitions.map(({ partition, offset }) => [partition, Number(offset)]));
         for (const { partition, high, low } of await admin.fetchTopicOffsets(topic))
           lag += Number(high) - Math.max(taken.get(partition) ?? 0, Number(low));

@@ -7,6 +7,9 @@ import { once } from "node:events";
 import path from "node:path";
 import { text } from "node:stream/consumers";
 import { expect, test } from "@jest/globals";
+import { EventServers } from "../../bench/drills/event.servers.ts";
+import { Site } from "../../bench/drills/site.ts";
+import { topicName } from "../../mixins/events/topics.ts";
 import { sharedKafka } from "../harness/kafka.ts";
 
 const ROOT = path.resolve(import.meta.dirname, "../..");
@@ -30,6 +33,29 @@ async function run(...args: string[]): Promise<{ code: number | null; line: obje
 
 // Each drill starts a Kafka of its own: it kills it.
 (await sharedKafka()).describe("a drill of events", () => {
+  test(
+    "waits for a group that has not begun: all of its topics lies before it",
+    async () => {
+      const site = await Site.open("lag");
+      try {
+        const servers = await EventServers.open(site);
+        const topics = (["orders", "users"] as const).map((topic) => topicName(servers.namespace, topic));
+        await servers.withAdmin((admin) =>
+          admin.createTopics({ topics: topics.map((topic) => ({ topic, numPartitions: 3 })) }),
+        );
+        const producer = servers.client().producer();
+        await producer.connect();
+        const messages = ["a", "b", "c", "d"].map((key) => ({ key, value: "{}" }));
+        await producer.send({ topic: topics[0] as string, messages });
+        await producer.disconnect();
+        expect(await servers.lagOf("notification", ["orders", "users"])).toBe(4);
+      } finally {
+        await site.close();
+      }
+    },
+    DRILL_MS_MAX,
+  );
+
   test(
     "events-chaos: a relay, a consumer and Kafka are killed, and every event arrives once, in order",
     async () => {
