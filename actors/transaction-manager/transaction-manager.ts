@@ -303,38 +303,38 @@ export class TransactionManager {
     durableAt: readonly string[],
     answerBy: number,
   ): { durable: Set<string>; awaited: Promise<unknown> } {
-    const { clock } = this.#options;
     const durable = new Set<string>();
-    const delivered = drive.enlisted.map(async (participant) => {
-      const isAwaited = durableAt.includes(participant);
-      let done = await this.#deliverCommit(participant, drive.txId, isAwaited);
-      for (let failures = 0; !done && isAwaited; failures++) {
-        const pause = BACK_OFF_MS[Math.min(failures, BACK_OFF_MS.length - 1)] as number;
-        if (clock.now() + pause >= answerBy) break;
-        await clock.sleep(pause);
-        done = await this.#deliverCommit(participant, drive.txId, isAwaited);
-      }
-      if (done === "done" && isAwaited) durable.add(participant);
-      return { participant, done };
-    });
-    this.#track(this.#acknowledge(drive.txId, delivered));
+    const delivered = drive.enlisted.map((participant) =>
+      durableAt.includes(participant)
+        ? this.#deliverInTime(participant, drive.txId, answerBy, durable)
+        : this.#deliverCommit(participant, drive.txId, false),
+    );
+    this.#track(this.#acknowledge(drive, delivered));
     const awaited = delivered.filter((_, i) => durableAt.includes(drive.enlisted[i] as string));
     return { durable, awaited: Promise.all(awaited) };
   }
 
-  async #acknowledge(
-    txId: TxId,
-    delivered: Promise<{ participant: string; done: Acknowledged }>[],
-  ): Promise<void> {
-    const all = await Promise.all(delivered);
-    const participants = all.filter(({ done }) => done).map(({ participant }) => participant);
-    const heuristic = all.filter(({ done }) => done === "heuristic").map(({ participant }) => participant);
+  /** A commit that a caller waits for: brought again until it is in `durable`, or the caller's time is up. */
+  async #deliverInTime(participant: string, txId: TxId, answerBy: number, durable: Set<string>) {
+    for (let failures = 0; ; failures++) {
+      const done = await this.#deliverCommit(participant, txId, true);
+      if (done === "done") durable.add(participant);
+      const pause = BACK_OFF_MS[Math.min(failures, BACK_OFF_MS.length - 1)] as number;
+      if (done || this.#options.clock.now() + pause >= answerBy) return done;
+      await this.#options.clock.sleep(pause);
+    }
+  }
+
+  async #acknowledge({ txId, enlisted }: Drive, delivered: Promise<Acknowledged>[]): Promise<void> {
+    const done = await Promise.all(delivered);
+    const participants = enlisted.filter((_, i) => done[i]);
+    const heuristic = enlisted.filter((_, i) => done[i] === "heuristic");
     if (participants.length > 0) await this.#acknowledgements.ask({ txId, participants, heuristic });
   }
 
   /** Keeps work that no caller waits for in sight. What fails of it is found, and driven again, by recovery. */
   #track(work: Promise<void>): void {
-    const finished = work.catch(() => undefined).finally(() => this.#unfinished.delete(finished));
+    const finished = work.catch(() => undefined).then(() => void this.#unfinished.delete(finished));
     this.#unfinished.add(finished);
   }
 

@@ -151,19 +151,24 @@ export class CardCaller {
 
   #begin(intent: Intent): Authorizing {
     const asked = this.#ask(intent);
+    const ended = () => true;
     const call: Authorizing = {
       hash: intent.hash,
-      answered: asked.then(
-        () => true,
-        () => true,
-      ),
-      reply: asked
-        .then((authorization) => this.#record(intent.txId, authorization))
-        .catch(errorReply)
-        .finally(() => this.#authorizing.delete(intent.txId)),
+      answered: asked.then(ended, ended),
+      reply: this.#vote(intent.txId, asked),
     };
     this.#authorizing.set(intent.txId, call);
     return call;
+  }
+
+  async #vote(txId: TxId, asked: Promise<Authorization>): Promise<PrepareReply> {
+    try {
+      return await this.#record(txId, await asked);
+    } catch (err) {
+      return errorReply(err as Error);
+    } finally {
+      this.#authorizing.delete(txId);
+    }
   }
 
   async #record(txId: TxId, authorization: Authorization): Promise<PrepareReply> {
