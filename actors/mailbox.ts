@@ -131,14 +131,12 @@ export class Mailbox<Message, Reply> {
   ask(message: Message, budgetMs = Number.POSITIVE_INFINITY): Promise<Reply> {
     return new Promise((resolve, reject) => {
       this.#post(message, budgetMs, new Asker(resolve, reject), 0);
-      this.#schedule();
     });
   }
 
   /**
    * Sends messages that have come together, for one promise instead of one each, and waits for all replies. Where `ask`
-   * would reject, the reply is what `failed` makes of the error. Work begins at once, where there is room for a batch:
-   * what arrives together is here already.
+   * would reject, the reply is what `failed` makes of the error.
    */
   askAll(
     messages: readonly Message[],
@@ -155,8 +153,7 @@ export class Mailbox<Message, Reply> {
       const sender = { answer, fail: (index: number, err: unknown) => answer(index, failed(err)) };
       for (const [index, message] of messages.entries())
         this.#post(message, budgetMsOf(message), sender, index);
-      if (missing === 0) resolve(replies);
-      else if (!this.#startPending && this.#mayStart()) void this.#work(this.#take());
+      if (messages.length === 0) resolve(replies);
     });
   }
 
@@ -192,15 +189,13 @@ export class Mailbox<Message, Reply> {
     } else {
       const arrivedAt = clock.now();
       this.#queue.push({ message, arrivedAt, expiresAt: arrivedAt + budgetMs, sender, index });
+      this.#schedule();
     }
   }
 
-  #mayStart(): boolean {
-    return !this.#resting && this.#queue.length > 0 && this.#stats.inFlight < this.#options.inFlightMax;
-  }
-
   #schedule(): void {
-    if (this.#startPending || !this.#mayStart()) return;
+    if (this.#startPending || this.#resting || this.#queue.length === 0) return;
+    if (this.#stats.inFlight >= this.#options.inFlightMax) return;
     this.#startPending = true;
     // After the current turn of the event loop, so that what arrives together travels together.
     this.#options.clock.soon(() => {
@@ -267,18 +262,13 @@ export class Mailbox<Message, Reply> {
   }
 
   async #deliver(batch: Envelope<Message, Reply>[]): Promise<void> {
+    let replies: readonly (Reply | Error)[];
     try {
-      const replies = await this.#options.behaviour(batch.map((envelope) => envelope.message));
+      replies = await this.#options.behaviour(batch.map((envelope) => envelope.message));
       if (replies.length !== batch.length)
         throw new Error(
           `${this.#options.name} answered ${replies.length} replies to ${batch.length} messages`,
         );
-      this.#stats.failuresInARow = 0;
-      for (const [i, envelope] of batch.entries()) {
-        const reply = replies[i] as Reply | Error;
-        if (reply instanceof Error) envelope.sender.fail(envelope.index, reply);
-        else envelope.sender.answer(envelope.index, reply);
-      }
     } catch (err) {
       if (batch.length > 1 && this.#options.isolates(err)) {
         const middle = batch.length >> 1;
@@ -289,6 +279,13 @@ export class Mailbox<Message, Reply> {
       this.#stats.failures++;
       this.#stats.failuresInARow++;
       for (const { sender, index } of batch) sender.fail(index, err);
+      return;
+    }
+    this.#stats.failuresInARow = 0;
+    for (const [i, { sender, index }] of batch.entries()) {
+      const reply = replies[i] as Reply | Error;
+      if (reply instanceof Error) sender.fail(index, reply);
+      else sender.answer(index, reply);
     }
   }
 }

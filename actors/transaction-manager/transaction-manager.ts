@@ -52,6 +52,7 @@ const BACK_OFF_MS = [20, 50, 100, 250, 500] as const;
 
 /** What ends the driving of a commit at one participant; false where it must be brought again. */
 type Acknowledged = "done" | "heuristic" | false;
+type Delivery = { durable: Set<string>; awaited: Promise<unknown> };
 
 export class TransactionManager {
   readonly #options: Required<ManagerOptions>;
@@ -298,34 +299,33 @@ export class TransactionManager {
   }
 
   /** Commits everywhere. `awaited` resolves when all of `durableAt` have or are given up; `durable` says who has. */
-  #commit(
-    drive: Drive,
-    durableAt: readonly string[],
-    answerBy: number,
-  ): { durable: Set<string>; awaited: Promise<unknown> } {
+  #commit(drive: Drive, durableAt: readonly string[], answerBy: number): Delivery {
     const durable = new Set<string>();
-    const delivered = drive.enlisted.map((participant) =>
-      durableAt.includes(participant)
+    // Those that somebody waits for go first.
+    const isAwaited = (participant: string) => durableAt.includes(participant);
+    const enlisted = drive.enlisted.toSorted((a, b) => Number(isAwaited(b)) - Number(isAwaited(a)));
+    const delivered = enlisted.map((participant) =>
+      isAwaited(participant)
         ? this.#deliverInTime(participant, drive.txId, answerBy, durable)
         : this.#deliverCommit(participant, drive.txId, false),
     );
-    this.#track(this.#acknowledge(drive, delivered));
-    const awaited = delivered.filter((_, i) => durableAt.includes(drive.enlisted[i] as string));
+    this.#track(this.#acknowledge(drive.txId, enlisted, delivered));
+    const awaited = delivered.slice(0, enlisted.filter(isAwaited).length);
     return { durable, awaited: Promise.all(awaited) };
   }
 
   /** A commit that a caller waits for: brought again until it is in `durable`, or the caller's time is up. */
-  async #deliverInTime(participant: string, txId: TxId, answerBy: number, durable: Set<string>) {
+  async #deliverInTime(to: string, txId: TxId, by: number, durable: Set<string>): Promise<Acknowledged> {
     for (let failures = 0; ; failures++) {
-      const done = await this.#deliverCommit(participant, txId, true);
-      if (done === "done") durable.add(participant);
+      const done = await this.#deliverCommit(to, txId, true);
+      if (done === "done") durable.add(to);
       const pause = BACK_OFF_MS[Math.min(failures, BACK_OFF_MS.length - 1)] as number;
-      if (done || this.#options.clock.now() + pause >= answerBy) return done;
+      if (done || this.#options.clock.now() + pause >= by) return done;
       await this.#options.clock.sleep(pause);
     }
   }
 
-  async #acknowledge({ txId, enlisted }: Drive, delivered: Promise<Acknowledged>[]): Promise<void> {
+  async #acknowledge(txId: TxId, enlisted: string[], delivered: Promise<Acknowledged>[]): Promise<void> {
     const done = await Promise.all(delivered);
     const participants = enlisted.filter((_, i) => done[i]);
     const heuristic = enlisted.filter((_, i) => done[i] === "heuristic");

@@ -4,6 +4,8 @@
  */
 import type { DatabaseName } from "../../config/index.ts";
 import { eventOf } from "../../lib/event.ts";
+import { topicOf } from "../../mixins/events/topics.ts";
+import { KINDS } from "../../services/notification/notification.ts";
 import type { EventServers } from "./event.servers.ts";
 import type { Site } from "./site.ts";
 
@@ -12,7 +14,8 @@ type Query = <Row>(name: DatabaseName, text: string, values?: unknown[]) => Prom
 /** Those that tell events: payment may not have an outbox. */
 const TELLERS = ["order", "user", "product"] as const;
 /** What notification takes: whoever it concerns gets a mail. */
-const MAILED = ["orders", "users"] as const;
+const MAILED = [...new Set(KINDS.map((kind) => topicOf(kind.split(".")[0] as string)))];
+const isMailed = (type: string): boolean => KINDS.some((kind) => kind.startsWith(`${type}.`));
 const LOOK_MS = 250;
 
 export interface Backlog {
@@ -161,10 +164,7 @@ export class EventChain {
     return new Map(
       rows
         .flat()
-        .map(({ id, sequence, type }) => [
-          id,
-          { id, sequence: Number(sequence), isMailed: /^(order|user)\./.test(type) },
-        ]),
+        .map(({ id, sequence, type }) => [id, { id, sequence: Number(sequence), isMailed: isMailed(type) }]),
     );
   }
 

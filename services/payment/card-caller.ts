@@ -288,6 +288,15 @@ function within<Result>(clock: Clock, ms: number, call: Promise<Result>): Promis
     const cancel = clock.after(ms, () =>
       reject(new ShopError("deadline_exceeded", `the card gateway did not answer within ${ms} ms`)),
     );
-    call.finally(cancel).then(resolve, reject);
+    call.then(
+      (result) => {
+        cancel();
+        resolve(result);
+      },
+      (err) => {
+        cancel();
+        reject(err);
+      },
+    );
   });
 }

@@ -88,11 +88,10 @@ describe("batching", () => {
 describe("messages that come together", () => {
   const failed = (err: unknown) => ((err as { type?: string }).type === "overloaded" ? -1 : -2);
 
-  test("are worked on at once, as one batch, and answered together in their order", async () => {
+  test("are one batch, and answered together in their order", async () => {
     const { mailbox, batches } = make();
-    const asked = mailbox.askAll([3, 1, 2], failed);
+    expect(await mailbox.askAll([3, 1, 2], failed)).toEqual([30, 10, 20]);
     expect(batches).toEqual([[3, 1, 2]]);
-    expect(await asked).toEqual([30, 10, 20]);
     expect(await mailbox.askAll([], failed)).toEqual([]);
   });
 
@@ -101,6 +100,7 @@ describe("messages that come together", () => {
     const held = gate();
     state.hold = held.promise;
     const first = mailbox.askAll([1, 2, 3, 4], failed);
+    await settled();
     const later = [mailbox.ask(5), mailbox.askAll([6, 7], failed)];
     held.open();
     expect(await first).toEqual([10, 20, 30, 40]);
@@ -113,6 +113,17 @@ describe("messages that come together", () => {
     const asked = [mailbox.ask(1), mailbox.askAll([2, 3], failed)];
     expect(await Promise.all(asked)).toEqual([10, [20, 30]]);
     expect(batches).toEqual([[1, 2, 3]]);
+  });
+
+  test("leave nothing behind where their sender throws between them", async () => {
+    const { mailbox, batches } = make();
+    const budgetMsOf = (message: number) => {
+      if (message === 2) throw new Error("no budget");
+      return 1_000;
+    };
+    await expect(mailbox.askAll([1, 2, 3], failed, budgetMsOf)).rejects.toThrow("no budget");
+    await mailbox.drain();
+    expect(batches).toEqual([[1]]);
   });
 
   test("fail one by one: those without room, those too late, those that the behaviour fails", async () => {
