@@ -53,6 +53,11 @@ export class Drive {
     this.#isClosed = true;
   }
 
+  /** True once no vote counts any more: nobody needs to be asked for one. */
+  get isClosed(): boolean {
+    return this.#isClosed;
+  }
+
   get prepared(): string[] {
     return [...this.#yes];
   }

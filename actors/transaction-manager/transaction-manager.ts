@@ -146,7 +146,9 @@ export class TransactionManager {
     this.#live.add(txId);
     try {
       // Looked at in the same turn of the event loop in which the messages are sent, so nothing comes between.
-      const isRefused = enlisted.every((participant) => this.#isFull(participant));
+      const isRefused = enlisted.every(
+        (name) => this.#of(name).prepare.stats.depth >= this.#options.capacity,
+      );
       await patience.first(this.#collectVotes(drive, requests, terms.prepareBy));
       if (isRefused)
         throw new ShopError("overloaded", "Every participant's mailbox is full; try again later.", {
@@ -233,7 +235,7 @@ export class TransactionManager {
           bytes: json.length,
           expiresAt,
         };
-        void this.#prepare(participant, message)
+        void this.#prepare(drive, participant, message)
           .then(
             (reply) => drive.receive(participant, reply),
             (err: Error & { type?: string }) =>
@@ -246,22 +248,25 @@ export class TransactionManager {
     });
   }
 
-  /** Asks for a vote until there is one or the time is up. Repeating a prepare is safe: the recorded vote answers. */
-  async #prepare(participant: string, message: PrepareMessage): Promise<PrepareReply> {
+  /** Asks for a vote until there is one, none counts any more, or the time is up. Repeating a prepare is safe: the
+   *  recorded vote answers. One that comes after an abort which found nobody would hold a card for nothing. */
+  async #prepare(drive: Drive, participant: string, message: PrepareMessage): Promise<PrepareReply> {
     const { clock } = this.#options;
+    const mayRepeat = async (pauseMs = Number.POSITIVE_INFINITY) => {
+      if (drive.isClosed || clock.now() + pauseMs >= message.expiresAt) return false;
+      await clock.sleep(pauseMs);
+      return !drive.isClosed;
+    };
     for (let failures = 0, asked = 0; ; ) {
       try {
         const reply = await this.#of(participant).prepare.ask(message, message.expiresAt - clock.now());
         if (reply.kind === "error" && reply.code === "unavailable")
           throw new ShopError("unavailable", reply.message);
         if (reply.kind !== "pending") return reply;
-        const pause = ASK_AGAIN_MS[Math.min(asked++, ASK_AGAIN_MS.length - 1)] as number;
-        if (clock.now() + pause >= message.expiresAt) return reply;
-        await clock.sleep(pause);
+        if (!(await mayRepeat(ASK_AGAIN_MS[Math.min(asked++, ASK_AGAIN_MS.length - 1)]))) return reply;
       } catch (err) {
-        const pause = BACK_OFF_MS[failures++] ?? Number.POSITIVE_INFINITY;
-        if ((err as ShopError).type !== "unavailable" || clock.now() + pause >= message.expiresAt) throw err;
-        await clock.sleep(pause);
+        if ((err as ShopError).type !== "unavailable" || !(await mayRepeat(BACK_OFF_MS[failures++])))
+          throw err;
       }
     }
   }
@@ -381,10 +386,6 @@ export class TransactionManager {
         );
     });
     await Promise.allSettled(told);
-  }
-
-  #isFull(participant: string): boolean {
-    return this.#of(participant).prepare.stats.depth >= this.#options.capacity;
   }
 
   #of(participant: string): ParticipantMailboxes {

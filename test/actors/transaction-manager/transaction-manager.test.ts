@@ -1,4 +1,5 @@
 /** Votes to outcome: what `run` decides, stores and answers, over the real register. */
+import { setTimeout as sleep } from "node:timers/promises";
 import { afterAll, beforeAll, describe, expect, test } from "@jest/globals";
 import type { PrepareReply } from "../../../actors/protocol/messages.ts";
 import { ShopError } from "../../../lib/errors.ts";
@@ -164,6 +165,18 @@ describe("a run", () => {
       if (phase === "prepare" && away-- > 0) throw new ShopError("unavailable", "restarting");
     };
     expect(await manager.run(REQUESTS, RUN)).toMatchObject({ outcome: "commit" });
+  });
+
+  test("asks nobody again once another's no has ended it", async () => {
+    const { manager, of } = bench.manager();
+    of("order").vote = () => NO;
+    of("product").before = () => {
+      throw new ShopError("unavailable", "restarting");
+    };
+    expect(await manager.run(REQUESTS, RUN)).toMatchObject({ outcome: "abort" });
+    const asked = of("product").times("prepare");
+    await sleep(400);
+    expect(of("product").times("prepare")).toBe(asked);
   });
 
   test("sends every participant its own request, its hash, and the time that is left", async () => {
