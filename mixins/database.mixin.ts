@@ -8,7 +8,6 @@ import pg from "pg";
 import { databaseUrlOf } from "../config/database.ts";
 import { config, type DatabaseName } from "../config/index.ts";
 import { stopStep } from "../lib/stop.ts";
-import { arrayLiteral } from "./array-literal.ts";
 import { measure, type Reading } from "./measures.ts";
 import { createDatabaseIfMissing, migrate } from "./migrations.ts";
 
@@ -66,13 +65,13 @@ export function openDatabase(url: string, poolMax: number = config.databasePoolM
   pool.on("error", () => undefined);
   pool.on("connect", (client) => client.on("error", () => undefined));
   return {
-    query: (statement) => pool.query(written(statement)) as never,
+    query: (statement) => pool.query(statement) as never,
     async transaction(work) {
       const client = await pool.connect();
       let broken: Error | undefined;
       try {
         await client.query("begin");
-        const result = await work({ query: (statement) => client.query(written(statement)) as never });
+        const result = await work(client as unknown as Queryable);
         // After an error that `work` swallowed, the server answers COMMIT with ROLLBACK and no error: nothing is durable.
         const { command } = await client.query("commit");
         if (command !== "COMMIT") throw new Error(`COMMIT was answered with ${command}: nothing was stored`);
@@ -94,9 +93,6 @@ export function openDatabase(url: string, poolMax: number = config.databasePoolM
     close: () => pool.end(),
   };
 }
-
-const written = (statement: Statement): Statement =>
-  statement.values ? { ...statement, values: statement.values.map(arrayLiteral) } : statement;
 
 /** The mixin. `migrations` is the folder of `0001_*.sql` files of the service. */
 export function databaseMixin(service: DatabaseName, migrations: URL): Partial<ServiceSchema> {

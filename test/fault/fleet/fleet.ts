@@ -172,23 +172,26 @@ export class Fleet {
     return Object.fromEntries(counts.filter(([, n]) => n > 0));
   }
 
-  /** Waits until nothing is unfinished and the bank's books say what the orders say. Then the audit is clean, and nobody
+  /** Waits until nothing is unfinished. Then the audit is clean, the bank's books say what the orders say, and nobody
    *  has called for an operator. */
   async settled(msIdle = SETTLED_MS): Promise<void> {
     // A bound that is tight on an idle machine, and grows with how long the last starts took on this one.
     const starts = Object.values(this.nodes).map(({ startMs }) => startMs);
     const msMax = msIdle * Math.min(Math.max(1, ...starts.map((ms) => ms / START_MS)), BUSY_MAX);
     let left: Record<string, number> = {};
-    let wrong: string[] = [];
     const isQuiet = async () => {
       left = await this.unfinished();
-      // Together, because a message that was under way may begin something between two looks.
-      wrong = await this.wrongCards();
-      return Object.keys(left).length === 0 && wrong.length === 0;
+      return Object.keys(left).length === 0;
     };
-    await until("nothing is in doubt", isQuiet, msMax, 50).catch((err) => {
-      throw new Error(`${err.message}, but ${JSON.stringify(left)}; the bank's books: ${wrong.join("; ")}`);
-    });
+    const quiet = () =>
+      until("nothing is in doubt", isQuiet, msMax, 50).catch((err) => {
+        throw new Error(`${err.message}, but ${JSON.stringify(left)}`);
+      });
+    await quiet();
+    // A message that was still under way may have begun something after that look: then it is unfinished now.
+    if ((await this.wrongCards()).length > 0 && !(await isQuiet())) await quiet();
+    const wrong = await this.wrongCards();
+    if (wrong.length > 0) throw new Error(`the bank's books differ: ${wrong.join("; ")}`);
     const { inFlight } = await this.audit();
     if (inFlight > 0) throw new Error(`the audit sees ${inFlight} unfinished where nothing is`);
     const alarms = Object.values(this.nodes).flatMap(({ errors }) =>
