@@ -257,46 +257,39 @@ const errorReply = (err: Error & { type?: string }): PrepareReply => ({
 });
 
 /** The results that are in after `ms`; `otherwise` for the rest, which go on. Nothing waits once all are in. */
-function decided<Result>(
+async function decided<Result>(
   clock: Clock,
-  calls: readonly Promise<Result>[],
+  calls: Promise<Result>[],
   otherwise: Result,
   ms: number,
 ): Promise<Result[]> {
-  return new Promise((resolve, reject) => {
-    const results = calls.map(() => otherwise);
-    let missing = calls.length;
-    const cancel = clock.after(ms, () => resolve([...results]));
-    const finish = (end: () => void) => {
-      cancel();
-      end();
-    };
-    if (missing === 0) finish(() => resolve([]));
-    for (const [i, call] of calls.entries())
-      call.then(
-        (result) => {
-          results[i] = result;
-          if (--missing === 0) finish(() => resolve([...results]));
-        },
-        (err) => finish(() => reject(err)),
-      );
-  });
+  const results = calls.map(() => otherwise);
+  const all = Promise.all(
+    calls.map(async (call, i) => {
+      results[i] = await call;
+    }),
+  );
+  let cancel = () => {};
+  await Promise.race([
+    all,
+    new Promise<void>((resolve) => {
+      cancel = clock.after(ms, resolve);
+    }),
+  ]);
+  cancel();
+  return [...results];
 }
 
-function within<Result>(clock: Clock, ms: number, call: Promise<Result>): Promise<Result> {
-  return new Promise((resolve, reject) => {
-    const cancel = clock.after(ms, () =>
+async function within<Result>(clock: Clock, ms: number, call: Promise<Result>): Promise<Result> {
+  let cancel = () => {};
+  const timeout = new Promise<never>((_, reject) => {
+    cancel = clock.after(ms, () =>
       reject(new ShopError("deadline_exceeded", `the card gateway did not answer within ${ms} ms`)),
     );
-    call.then(
-      (result) => {
-        cancel();
-        resolve(result);
-      },
-      (err) => {
-        cancel();
-        reject(err);
-      },
-    );
   });
+  try {
+    return await Promise.race([call, timeout]);
+  } finally {
+    cancel();
+  }
 }
