@@ -252,7 +252,7 @@ export class TransactionManager {
    *  recorded vote answers. One that comes after an abort which found nobody would hold a card for nothing. */
   async #prepare(drive: Drive, participant: string, message: PrepareMessage): Promise<PrepareReply> {
     const { clock } = this.#options;
-    const mayRepeat = async (pauseMs = Number.POSITIVE_INFINITY) => {
+    const mayRepeatAfter = async (pauseMs = Number.POSITIVE_INFINITY) => {
       if (drive.isClosed || clock.now() + pauseMs >= message.expiresAt) return false;
       await clock.sleep(pauseMs);
       return !drive.isClosed;
@@ -263,9 +263,9 @@ export class TransactionManager {
         if (reply.kind === "error" && reply.code === "unavailable")
           throw new ShopError("unavailable", reply.message);
         if (reply.kind !== "pending") return reply;
-        if (!(await mayRepeat(ASK_AGAIN_MS[Math.min(asked++, ASK_AGAIN_MS.length - 1)]))) return reply;
+        if (!(await mayRepeatAfter(ASK_AGAIN_MS[Math.min(asked++, ASK_AGAIN_MS.length - 1)]))) return reply;
       } catch (err) {
-        if ((err as ShopError).type !== "unavailable" || !(await mayRepeat(BACK_OFF_MS[failures++])))
+        if ((err as ShopError).type !== "unavailable" || !(await mayRepeatAfter(BACK_OFF_MS[failures++])))
           throw err;
       }
     }
