@@ -147,6 +147,8 @@ export function retryMiddleware(broker: ServiceBroker, random: () => number = Ma
           }
           await sleep(pauseMs);
           const leftMs = deadline - performance.now();
+          // A busy process sleeps longer than it means to, and no time left must not become a call without a limit.
+          if (leftMs <= 0) throw err;
           const isLast = !mayRepeat || tries === TRIES_MAX;
           sent = again(totalMs > 0 ? (isLast ? leftMs : Math.min(leftMs, totalMs * TRY_SHARE)) : undefined);
           result.ctx = sent.ctx as never;

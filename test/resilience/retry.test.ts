@@ -1,5 +1,5 @@
 /** Repeats: each scenario goes wrong with the framework's retries and does not with ours. */
-import { afterEach, describe, expect, test } from "@jest/globals";
+import { afterEach, describe, expect, jest, test } from "@jest/globals";
 import { type Context, Errors, type ServiceSchema } from "moleculer";
 import { ShopError } from "../../lib/errors.ts";
 import { until } from "../support/until.ts";
@@ -111,6 +111,27 @@ describe("the caller's deadline", () => {
     else {
       expect(tookMs).toBeLessThan(600);
       expect(hits.count).toBeGreaterThan(1);
+    }
+  });
+
+  test("ends a call whose process was busy while it paused, instead of sending it without a limit", async () => {
+    nodes = new Nodes("shop");
+    // The first try ends after 100 ms, the pause after 145; the process has no time for it until 400.
+    const random = jest.spyOn(Math, "random").mockReturnValue(0.9);
+    try {
+      const caller = await nodes.open("caller", [], NO_BREAKER);
+      const mute: ServiceSchema = {
+        name: "mute",
+        actions: { ask: { idempotent: true, handler: () => new Promise(() => undefined) } },
+      };
+      await nodes.open("mute", [mute]);
+      const call = caller.call("mute.ask", {}, { timeout: 300 });
+      setTimeout(() => {
+        for (const until = performance.now() + 280; performance.now() < until; );
+      }, 120);
+      await expect(call).rejects.toMatchObject({ type: "REQUEST_TIMEOUT" });
+    } finally {
+      random.mockRestore();
     }
   });
 
