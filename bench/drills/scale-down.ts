@@ -55,6 +55,7 @@ export const scaleDown: Drill = {
     const load = new EndpointLoad(() => gateways.pods.filter((pod) => pod.isReady && !pod.isTerminating));
     let loading: Promise<void> = Promise.resolve();
     try {
+      await Pod.build(site);
       await Promise.all(sets.map((set) => set.open()));
       site.say(`${sets.length * REPLICAS} nodes are ready`);
       await load.open();

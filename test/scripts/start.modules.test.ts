@@ -1,5 +1,8 @@
 /** What a node loads at its start: in a process of its own, because this one has loaded all sorts of things. */
 import { execFile } from "node:child_process";
+import { mkdtemp, readdir, rm } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import path from "node:path";
 import { promisify } from "node:util";
 import { expect, it } from "@jest/globals";
 
@@ -30,3 +33,25 @@ it.each([[["payment"]], [["user", "notification"]]])(
     expect(loaded.filter((name) => unneeded.includes(name))).toEqual([]);
   },
 );
+
+/** Starts a node that needs no server, and says when it has started; it ends when it is told to. */
+const STARTED = `
+  const { createShop } = await import("./scripts/shop.ts");
+  const broker = await createShop({ services: ["api"], overrides: { logger: false } });
+  await broker.start();
+  const { readdirSync } = await import("node:fs");
+  process.stdout.write(String(readdirSync(process.env.NODE_COMPILE_CACHE, { recursive: true }).length));
+  await broker.stop();
+  process.exit();
+`;
+
+it("keeps what Node compiled when it has started, and leaves next to nothing of it to its end", async () => {
+  const directory = await mkdtemp(path.join(tmpdir(), "shop-compiled-"));
+  const { stdout } = await promisify(execFile)(process.execPath, ["--input-type=module", "-e", STARTED], {
+    env: { ...process.env, METRICS_PORT: "0", PORT: "0", GRPC_PORT: "0", NODE_COMPILE_CACHE: directory },
+  });
+  const inAll = (await readdir(directory, { recursive: true })).length;
+  await rm(directory, { recursive: true });
+  expect(inAll).toBeGreaterThan(300);
+  expect(inAll - Number(stdout)).toBeLessThan(inAll / 50);
+});
