@@ -76,10 +76,10 @@ export const MUTANTS: readonly Mutant[] = [
   },
   {
     name: "ack-for-all",
-    about: "recovery takes one acknowledgement for everybody's",
-    file: MANAGER,
+    about: "one acknowledgement is taken for everybody's",
+    file: "actors/transaction-manager/phase-two.ts",
     find: "const acknowledged = participants.filter((_, i) => done[i]);",
-    replace: "const acknowledged = done.includes(true) ? participants : [];",
+    replace: "const acknowledged = done.some(Boolean) ? participants : [];",
   },
   {
     name: "ack-before-capture",

@@ -34,7 +34,20 @@ interface Options {
   clock: Clock;
 }
 
-export function participantMailboxes(participant: string, options: Options): ParticipantMailboxes {
+/** The mailboxes of whoever is asked for, made when they are first. */
+export function participantMailboxes(options: Options): (participant: string) => ParticipantMailboxes {
+  const made = new Map<string, ParticipantMailboxes>();
+  return (participant) => {
+    let mailboxes = made.get(participant);
+    if (!mailboxes) {
+      mailboxes = mailboxesOf(participant, options);
+      made.set(participant, mailboxes);
+    }
+    return mailboxes;
+  };
+}
+
+function mailboxesOf(participant: string, options: Options): ParticipantMailboxes {
   const { participants, batchMax, capacity, clock } = options;
   // A participant that is away makes no manager's node not ready: the others can do without it, or answer 503 at once.
   const mailbox = <M, R>(of: MailboxOptions<M, R>) => options.mailbox<M, R>({ ...of, failsElsewhere: true });

@@ -1,9 +1,15 @@
-/**
- * How long the caller of one run waits: for its first step, and for the whole. One timer serves both, because it is
- * made for every run and almost never fires; the second limit is set only once the first has passed.
- */
+/** How long somebody waits: before asking again, and the caller of one run, for its first step and for the whole. */
 import type { Clock } from "../clock.ts";
 
+/** Pauses, in milliseconds, before what has failed is tried again. */
+export const BACK_OFF_MS = [20, 50, 100, 250, 500] as const;
+
+/** The same for what is tried for as long as it takes: the last one goes on. */
+export const backOffMs = (failures: number): number =>
+  BACK_OFF_MS[Math.min(failures, BACK_OFF_MS.length - 1)] as number;
+
+/** One timer serves both waits, because it is made for every run and almost never fires; the second limit is set only
+ *  once the first has passed. */
 export class Patience {
   #cancel: () => void;
   #isFirstOver = false;

@@ -26,10 +26,10 @@ import {
   type ParticipantMailboxes,
   type PrepareMessage,
   participantMailboxes,
-  REST_MS,
 } from "./participant-mailboxes.ts";
-import { Patience } from "./patience.ts";
-import type { Acknowledgement, ManagerOptions, Proposal, RunOptions } from "./ports.ts";
+import { BACK_OFF_MS, backOffMs, Patience } from "./patience.ts";
+import { type Delivery, PhaseTwo } from "./phase-two.ts";
+import type { ManagerOptions, Proposal, RunOptions } from "./ports.ts";
 
 /** Until when one run does what. */
 interface Terms {
@@ -48,18 +48,13 @@ const ASK_AGAIN_MS = [50, 100, 250] as const;
 export const PRESUME_ABORT_AFTER_MS = 3_500;
 /** How long an operator waits for a forced commit to arrive; recovery brings what is late. */
 const FORCE_MS = 2_000;
-const BACK_OFF_MS = [20, 50, 100, 250, 500] as const;
-
-/** What ends the driving of a commit at one participant; false where it must be brought again. */
-type Acknowledged = "done" | "heuristic" | false;
-type Delivery = { durable: Set<string>; awaited: Promise<unknown> };
 
 export class TransactionManager {
   readonly #options: Required<ManagerOptions>;
-  readonly #mailboxes = new Map<string, ParticipantMailboxes>();
+  readonly #of: (participant: string) => ParticipantMailboxes;
+  readonly #phaseTwo: PhaseTwo;
   readonly #decisions: Mailbox<Proposal, Outcome | "forgotten">;
   readonly #reads: Mailbox<TxId, Outcome | "forgotten" | undefined>;
-  readonly #acknowledgements: Mailbox<Acknowledgement, true>;
   /** Transactions this incarnation drives: the answer to an inquiry about them is `pending`. */
   readonly #live = new Set<TxId>();
   readonly #enrolment: Enrolment;
@@ -85,16 +80,8 @@ export class TransactionManager {
       behaviour: (batch) => register.decide(batch),
     });
     this.#reads = mailbox({ name: "read", capacity, batchMax, behaviour: (batch) => register.read(batch) });
-    this.#acknowledgements = mailbox({
-      name: "acknowledge",
-      capacity: capacity * 4,
-      batchMax: batchMax * 4,
-      restMs: REST_MS,
-      behaviour: async (batch) => {
-        await register.acknowledge(batch);
-        return batch.map(() => true);
-      },
-    });
+    this.#of = participantMailboxes(this.#options);
+    this.#phaseTwo = new PhaseTwo(this.#options, this.#of);
   }
 
   /**
@@ -166,7 +153,7 @@ export class TransactionManager {
         return { outcome: "unknown", txId, prepared: drive.prepared };
 
       if (decision === "abort") {
-        await patience.whole(this.#abort(drive));
+        await patience.whole(this.#phaseTwo.abort(drive));
         return { outcome: "abort", txId, refusals: drive.refusals, failures: drive.failures };
       }
       const { durable, awaited } = this.#commit(drive, terms.durableAt, answerBy);
@@ -192,19 +179,10 @@ export class TransactionManager {
   /** Re-drives commits that lack an acknowledgement (rule 6). Answers true where more are waiting. */
   async recover(ageMs: number, limit = 500): Promise<boolean> {
     const commits = await this.#options.register.unacknowledged(ageMs, limit);
-    const results = await Promise.all(
-      commits.map(async ({ txId, participants }) => {
-        const done = await Promise.all(
-          participants.map((participant) => this.#deliverCommit(participant, txId, false)),
-        );
-        const acknowledged = participants.filter((_, i) => done[i]);
-        const heuristic = participants.filter((_, i) => done[i] === "heuristic");
-        if (acknowledged.length > 0)
-          await this.#acknowledgements.ask({ txId, participants: acknowledged, heuristic });
-        return acknowledged.length;
-      }),
+    const acknowledged = await Promise.all(
+      commits.map(({ txId, participants }) => this.#phaseTwo.repeat(txId, participants)),
     );
-    return commits.length === limit && results.some((acknowledged) => acknowledged > 0);
+    return commits.length === limit && acknowledged.some((count) => count > 0);
   }
 
   /**
@@ -217,7 +195,7 @@ export class TransactionManager {
     if (stored !== proposal.outcome) return stored;
     if (stored === "commit")
       await this.#commit(drive, proposal.participants, this.#options.clock.now() + FORCE_MS).awaited;
-    else await this.#abort(drive);
+    else await this.#phaseTwo.abort(drive);
     return stored;
   }
 
@@ -286,7 +264,7 @@ export class TransactionManager {
         return stored === "forgotten" ? "unknown" : stored;
       } catch {
         // The answer is lost, perhaps not the INSERT: repeat both, never only read.
-        await this.#options.clock.sleep(BACK_OFF_MS[Math.min(failures, BACK_OFF_MS.length - 1)] as number);
+        await this.#options.clock.sleep(backOffMs(failures));
         if (this.#isStopping && this.#options.clock.now() >= answerBy) return "unknown";
       }
     }
@@ -297,48 +275,20 @@ export class TransactionManager {
     try {
       const decision = await deciding;
       if (decision === "commit") this.#commit(drive, [], 0);
-      else if (decision === "abort") await this.#abort(drive);
+      else if (decision === "abort") await this.#phaseTwo.abort(drive);
     } finally {
       this.#live.delete(drive.txId);
     }
   }
 
-  /** Commits everywhere. `awaited` resolves when all of `durableAt` have or are given up; `durable` says who has. */
   #commit(drive: Drive, durableAt: readonly string[], answerBy: number): Delivery {
-    const durable = new Set<string>();
-    // Those that somebody waits for go first.
-    const isAwaited = (participant: string) => durableAt.includes(participant);
-    const enlisted = drive.enlisted.toSorted((a, b) => Number(isAwaited(b)) - Number(isAwaited(a)));
-    const delivered = enlisted.map((participant) =>
-      isAwaited(participant)
-        ? this.#deliverInTime(participant, drive.txId, answerBy, durable)
-        : this.#deliverCommit(participant, drive.txId, false),
-    );
-    this.#track(this.#acknowledge(drive.txId, enlisted, delivered));
-    const awaited = delivered.slice(0, enlisted.filter(isAwaited).length);
-    return { durable, awaited: Promise.all(awaited) };
-  }
-
-  /** A commit that a caller waits for: brought again until it is in `durable`, or the caller's time is up. */
-  async #deliverInTime(to: string, txId: TxId, by: number, durable: Set<string>): Promise<Acknowledged> {
-    for (let failures = 0; ; failures++) {
-      const done = await this.#deliverCommit(to, txId, true);
-      if (done === "done") durable.add(to);
-      const pause = BACK_OFF_MS[Math.min(failures, BACK_OFF_MS.length - 1)] as number;
-      if (done || this.#options.clock.now() + pause >= by) return done;
-      await this.#options.clock.sleep(pause);
-    }
-  }
-
-  async #acknowledge(txId: TxId, enlisted: string[], delivered: Promise<Acknowledged>[]): Promise<void> {
-    const done = await Promise.all(delivered);
-    const participants = enlisted.filter((_, i) => done[i]);
-    const heuristic = enlisted.filter((_, i) => done[i] === "heuristic");
-    if (participants.length > 0) await this.#acknowledgements.ask({ txId, participants, heuristic });
+    const delivery = this.#phaseTwo.commit(drive, durableAt, answerBy);
+    this.#track(delivery.acknowledged);
+    return delivery;
   }
 
   /** Keeps work that no caller waits for in sight. What fails of it is found, and driven again, by recovery. */
-  #track(work: Promise<void>): void {
+  #track(work: Promise<unknown>): void {
     const finished = work.catch(() => undefined).then(() => void this.#unfinished.delete(finished));
     this.#unfinished.add(finished);
   }
@@ -348,52 +298,5 @@ export class TransactionManager {
   async settle(): Promise<void> {
     this.#isStopping = true;
     while (this.#unfinished.size > 0) await Promise.all(this.#unfinished);
-  }
-
-  /** What ends the driving, or false. Failures are recovery's business, contradictions an operator's. */
-  async #deliverCommit(participant: string, txId: TxId, awaited: boolean): Promise<Acknowledged> {
-    const mailboxes = this.#of(participant);
-    try {
-      const reply = await (awaited ? mailboxes.commit : mailboxes.commitLater).ask(txId);
-      if (reply === "done") return reply;
-      if (reply === "pending") return false;
-      // A late repeat of a commit that all had acknowledged before the watermark passed it concerns nobody. The decision
-      // itself may still be there: it is deleted after the votes.
-      if (reply === "forgotten" && txId <= (await this.#options.register.limits()).watermark) return false;
-      this.#options.alarm(
-        reply === "heuristic"
-          ? `heuristic-mixed: the register says commit, an operator aborted at ${participant}`
-          : `${participant} answered ${reply} to a commit that is decided`,
-        { txId, participant },
-      );
-      return reply === "heuristic" ? reply : false;
-    } catch {
-      return false;
-    }
-  }
-
-  /** Tells everybody and waits for the answers, because after a refusal the client may count on what is released. A
-   *  participant that cannot be reached asks for the outcome by itself. */
-  async #abort(drive: Drive): Promise<void> {
-    const told = drive.enlisted.map(async (participant) => {
-      const reply = await this.#of(participant).abort.ask(drive.txId);
-      if (reply === "contradiction" || reply === "heuristic")
-        this.#options.alarm(
-          reply === "heuristic"
-            ? `heuristic-mixed: the transaction is aborted, an operator committed at ${participant}`
-            : `${participant} had committed what is aborted`,
-          { txId: drive.txId, participant },
-        );
-    });
-    await Promise.allSettled(told);
-  }
-
-  #of(participant: string): ParticipantMailboxes {
-    let mailboxes = this.#mailboxes.get(participant);
-    if (!mailboxes) {
-      mailboxes = participantMailboxes(participant, this.#options);
-      this.#mailboxes.set(participant, mailboxes);
-    }
-    return mailboxes;
   }
 }
