@@ -15,9 +15,11 @@ export function isTransient(err: unknown): boolean {
   return /^(ECONN|EPIPE|ETIMEDOUT|ENOTFOUND)/.test(code ?? "") || /connection|timeout/i.test(message ?? "");
 }
 
-/** Turns a failure of the server into the error a caller may retry; every other error passes as it is. */
+/** Turns a failure of the server into the error a caller may retry; every other error passes as it is, above all those
+ *  that have a type: they were made for the caller. */
 export function unavailable(err: unknown): unknown {
-  return isTransient(err)
+  const isTyped = typeof (err as { type?: unknown } | null)?.type === "string";
+  return !isTyped && isTransient(err)
     ? new ShopError("unavailable", "The database cannot be reached; try again.", { retryAfter: 1 })
     : err;
 }

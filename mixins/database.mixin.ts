@@ -3,11 +3,12 @@
  * checked for the durability that the commit protocol stands on, drained when the service stops. It holds no SQL of
  * any service: repositories do, as functions `(db, args)`.
  */
-import type { ServiceSchema } from "moleculer";
+import type { Context, ServiceSchema } from "moleculer";
 import pg from "pg";
 import { databaseUrlOf } from "../config/database.ts";
 import { config, type DatabaseName } from "../config/index.ts";
 import { stopStep } from "../lib/stop.ts";
+import { unavailable } from "./database.errors.ts";
 import { measure, type Reading } from "./measures.ts";
 import { createDatabaseIfMissing, migrate } from "./migrations.ts";
 
@@ -97,6 +98,15 @@ export function openDatabase(url: string, poolMax: number = config.databasePoolM
 /** The mixin. `migrations` is the folder of `0001_*.sql` files of the service. */
 export function databaseMixin(service: DatabaseName, migrations: URL): Partial<ServiceSchema> {
   return {
+    // Whatever an action was about: callers hear that it may be tried again, and breakers and repeats take it for that.
+    hooks: {
+      error: {
+        "*"(_ctx: Context, err: Error) {
+          throw unavailable(err);
+        },
+      },
+    },
+
     created() {
       this.db = undefined;
       measure(this, () => poolReadings(this.db));

@@ -8,7 +8,6 @@ import type { Context, ServiceSchema } from "moleculer";
 import type { InquiryReply, Outcome, TxId } from "../actors/protocol/messages.ts";
 import type { Page, VoteReport } from "../actors/protocol/reports.ts";
 import { ShopError } from "../lib/errors.ts";
-import { unavailable } from "./database.errors.ts";
 import type { Queryable } from "./database.mixin.ts";
 import {
   closeHeuristics,
@@ -49,7 +48,7 @@ export function operatedMixin(votes: OperatedVotes): Partial<ServiceSchema> {
         idempotent: true,
         params: { txIds: TX_IDS, full: { type: "boolean", default: false } },
         handler(ctx: Context<{ txIds: TxId[]; full: boolean }>): Promise<VoteReport[]> {
-          return reached(votes.describe(this.db, ctx.params.txIds, ctx.params.full));
+          return votes.describe(this.db, ctx.params.txIds, ctx.params.full);
         },
       },
       inDoubt: {
@@ -57,7 +56,7 @@ export function operatedMixin(votes: OperatedVotes): Partial<ServiceSchema> {
         idempotent: true,
         params: PAGE,
         handler(ctx: Context<Page>): Promise<TxId[]> {
-          return reached(votes.unfinished(this.db, ctx.params));
+          return votes.unfinished(this.db, ctx.params);
         },
       },
       heuristics: {
@@ -65,7 +64,7 @@ export function operatedMixin(votes: OperatedVotes): Partial<ServiceSchema> {
         idempotent: true,
         params: PAGE,
         handler(ctx: Context<Page>): Promise<TxId[]> {
-          return reached(findOpen(this.db, ctx.params.after, ctx.params.limit));
+          return findOpen(this.db, ctx.params.after, ctx.params.limit);
         },
       },
       forceHeuristic: {
@@ -78,7 +77,7 @@ export function operatedMixin(votes: OperatedVotes): Partial<ServiceSchema> {
           stored: { type: "enum", values: ["commit", "abort"], nullable: true },
         },
         async handler(ctx: Context<Force>): Promise<void> {
-          await reached(this.forceHeuristic(ctx.params));
+          await this.forceHeuristic(ctx.params);
         },
       },
       closeHeuristic: {
@@ -93,7 +92,7 @@ export function operatedMixin(votes: OperatedVotes): Partial<ServiceSchema> {
         async handler(
           ctx: Context<{ txId: TxId; stored: Outcome; by: string; reason: string }>,
         ): Promise<number> {
-          const closed = await reached(closeHeuristics(this.db, ctx.params));
+          const closed = await closeHeuristics(this.db, ctx.params);
           if (closed > 0) this.logger.warn("an operator closed a heuristic", ctx.params);
           return closed;
         },
@@ -163,11 +162,3 @@ export function operatedMixin(votes: OperatedVotes): Partial<ServiceSchema> {
 }
 
 type Force = Omit<Forced, "stateBefore">;
-
-async function reached<Result>(work: Promise<Result>): Promise<Result> {
-  try {
-    return await work;
-  } catch (err) {
-    throw unavailable(err);
-  }
-}

@@ -9,7 +9,6 @@ import { isOutOfReach, ShopError } from "../../lib/errors.ts";
 import { newId } from "../../lib/ids.ts";
 import { stopStep } from "../../lib/stop.ts";
 import { actorsMixin } from "../../mixins/actors.mixin.ts";
-import { unavailable } from "../../mixins/database.errors.ts";
 import { databaseMixin } from "../../mixins/database.mixin.ts";
 import { ForeignParticipant } from "../../mixins/grpc/foreign.ts";
 import { measure } from "../../mixins/measures.ts";
@@ -97,7 +96,7 @@ const service: ServiceSchema = {
       idempotent: true,
       params: { txIds: { type: "array", min: 1, max: 1_000, items: "uuid" } },
       handler(ctx: Context<{ txIds: TxId[] }>): Promise<RegisterReport> {
-        return reached(describeDecisions(this.db, ctx.params.txIds));
+        return describeDecisions(this.db, ctx.params.txIds);
       },
     },
 
@@ -106,7 +105,7 @@ const service: ServiceSchema = {
       idempotent: true,
       params: { after: "uuid", limit: { type: "number", integer: true, min: 1, max: 1_000 } },
       handler(ctx: Context<Page>): Promise<TxId[]> {
-        return reached(findUndelivered(this.db, ctx.params));
+        return findUndelivered(this.db, ctx.params);
       },
     },
 
@@ -123,10 +122,12 @@ const service: ServiceSchema = {
       async handler(ctx: Context<Force & { participants: string[] }>): Promise<Outcome | "forgotten"> {
         const { participants, ...force } = ctx.params;
         const { txId, outcome } = force;
-        const id = await reached(recordForce(this.db, force));
-        const stored: Outcome | "forgotten" = await reached(
-          this.manager.force({ txId, outcome, participants }),
-        );
+        const id = await recordForce(this.db, force);
+        const stored: Outcome | "forgotten" = await this.manager.force({
+          txId,
+          outcome,
+          participants,
+        });
         await recordAnswer(this.db, id, stored);
         this.logger.warn("an operator's decision was proposed", { ...force, stored });
         return stored;
@@ -237,13 +238,5 @@ const foreignParticipants = (): Foreign =>
     ]),
   );
 const idsOf = (messages: readonly { txId: TxId }[]): TxId[] => messages.map(({ txId }) => txId);
-
-async function reached<Result>(work: Promise<Result>): Promise<Result> {
-  try {
-    return await work;
-  } catch (err) {
-    throw unavailable(err);
-  }
-}
 
 export default service;

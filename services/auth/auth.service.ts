@@ -10,7 +10,6 @@ import { config } from "../../config/index.ts";
 import { ShopError } from "../../lib/errors.ts";
 import { newId } from "../../lib/ids.ts";
 import { stopStep } from "../../lib/stop.ts";
-import { unavailable } from "../../mixins/database.errors.ts";
 import { type Database, databaseMixin } from "../../mixins/database.mixin.ts";
 import { SharedRedis } from "../../mixins/redis.ts";
 import type { Identity } from "../user/api.ts";
@@ -191,14 +190,6 @@ const auth = {
         const rotated: KeysRotated = { kid: key.kid };
         await ctx.broadcast("auth.keysRotated", rotated);
         return rotated;
-      },
-    },
-  },
-
-  hooks: {
-    error: {
-      "*"(_ctx: Context, err: Error) {
-        throw unavailable(err);
       },
     },
   },

@@ -8,7 +8,6 @@ import type { Supervisor } from "../../actors/supervisor.ts";
 import { ShopError } from "../../lib/errors.ts";
 import type { ShopEvent } from "../../lib/event.ts";
 import { stopStep } from "../../lib/stop.ts";
-import { unavailable } from "../../mixins/database.errors.ts";
 import { type Database, databaseMixin, type Queryable } from "../../mixins/database.mixin.ts";
 import { consumerMixin } from "../../mixins/events/consumer.mixin.ts";
 import { Outage } from "../../mixins/events/outage.ts";
@@ -91,14 +90,6 @@ const notification = {
       params: {},
       handler(this: NotificationService): Promise<MailState> {
         return readMailState(this.db);
-      },
-    },
-  },
-
-  hooks: {
-    error: {
-      "*"(_ctx: Context, err: Error) {
-        throw unavailable(err);
       },
     },
   },

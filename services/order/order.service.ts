@@ -196,7 +196,12 @@ const service: ServiceSchema = {
               retryAfter: 1,
             });
         },
-        markAnsweredPending: (txId) => markAnsweredPending(this.db, txId),
+        markAnsweredPending: (txId) =>
+          markAnsweredPending(this.db, txId).catch((err) => {
+            // "Unavailable" would say that nothing was done, and the order may well come true.
+            this.logger.warn(`order ${txId} cannot be marked as answered:`, err.message);
+            return undefined;
+          }),
         today: () => new Date(),
         foreign: Object.keys(config.foreignParticipants),
       };

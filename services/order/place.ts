@@ -42,6 +42,7 @@ export interface PlacePorts {
   outcomeOf(txId: TxId): Promise<InquiryReply>;
   /** Carries out a commit that the register has decided; resolves when it is durable here. */
   commitHere(txId: TxId): Promise<void>;
+  /** Undefined where there is no such order, or nobody can say. */
   markAnsweredPending(txId: TxId): Promise<OrderState | undefined>;
   /** Participants outside the shop, which take part in every order. */
   foreign: readonly string[];

@@ -7,7 +7,6 @@ import type { Context, Service, ServiceSchema } from "moleculer";
 import { config } from "../../config/index.ts";
 import { ShopError } from "../../lib/errors.ts";
 import { newId } from "../../lib/ids.ts";
-import { unavailable } from "../../mixins/database.errors.ts";
 import { type Database, databaseMixin } from "../../mixins/database.mixin.ts";
 import { remainingMs } from "../../mixins/deadline.middleware.ts";
 import { outboxMixin } from "../../mixins/events/outbox.mixin.ts";
@@ -216,14 +215,6 @@ const user = {
         const password = this.firstAdminPassword;
         this.firstAdminPassword = null;
         return password;
-      },
-    },
-  },
-
-  hooks: {
-    error: {
-      "*"(_ctx: Context, err: Error) {
-        throw unavailable(err);
       },
     },
   },

@@ -1,0 +1,119 @@
+/** A database server that is gone: every request hears so, with 503 and when to try again, and none is a fault of ours. */
+import { afterAll, beforeAll, expect, test } from "@jest/globals";
+import { databaseOf, TcpProxy } from "../../bench/drills/proxy.ts";
+import { environmentName } from "../../config/index.ts";
+import { cloneDatabases, type TestDatabases } from "../harness/databases.ts";
+import { ADMIN, startTestShop, type TestShop } from "../harness/shop.ts";
+import { Shopper, type User } from "../support/client.ts";
+
+let databases: TestDatabases;
+let proxy: TcpProxy;
+let shop: TestShop;
+let client: Shopper;
+let admin: string;
+let ann: User;
+let productId: string;
+let orderId: string;
+beforeAll(async () => {
+  databases = await cloneDatabases();
+  const { hostname, port } = new URL(databases.server);
+  proxy = await TcpProxy.listen({ target: { host: hostname, port: Number(port) }, nameOf: databaseOf });
+  const through = (url: string) => Object.assign(new URL(url), { port: String(proxy.port) }).href;
+  shop = await startTestShop({
+    databases,
+    env: Object.fromEntries(
+      Object.entries(databases.urls).map(([name, url]) => [
+        `DATABASE_URL_${environmentName(name)}`,
+        through(url),
+      ]),
+    ),
+  });
+  client = new Shopper(shop.url);
+  admin = await client.login(ADMIN.email, ADMIN.password);
+  ann = await client.register();
+  ({ id: productId } = await client.addProduct(admin));
+  ({ id: orderId } = (await client.buy(ann, productId)).body);
+  await proxy.close();
+});
+afterAll(async () => {
+  client?.close();
+  await shop?.stop();
+  await databases?.drop();
+});
+
+const PRICE = { amount: 990, currency: "EUR" };
+const ABSENT = "01900000-0000-7000-8000-000000000000";
+const PASSWORD = "correct horse battery";
+
+const requests: [what: string, send: () => ReturnType<Shopper["send"]>][] = [
+  [
+    "POST /register",
+    () => client.post("/register", { email: "x@example.com", password: PASSWORD, name: "X" }),
+  ],
+  ["POST /login", () => client.post("/login", { email: ann.email, password: PASSWORD })],
+  ["POST /token/refresh", () => client.post("/token/refresh", { refreshToken: "a".repeat(43) })],
+  ["POST /logout", () => client.post("/logout", { refreshToken: "a".repeat(43) })],
+  ["GET /profile", () => client.get("/profile", ann.token)],
+  [
+    "PUT /profile/password",
+    () =>
+      client.send("PUT", "/profile/password", {
+        token: ann.token,
+        body: { currentPassword: PASSWORD, newPassword: "battery horse correct" },
+      }),
+  ],
+  ["GET /products", () => client.get("/products?limit=7")],
+  ["GET /products/:id", () => client.get(`/products/${ABSENT}`)],
+  [
+    "POST /products",
+    () => client.post("/products", { sku: "NEW", name: "N", price: PRICE, stock: 1 }, admin),
+  ],
+  [
+    "PUT /products/:id",
+    () =>
+      client.send("PUT", `/products/${productId}`, {
+        token: admin,
+        body: { sku: "CUP", name: "Cup", price: PRICE, stock: 1 },
+      }),
+  ],
+  [
+    "POST /products/:id/stock",
+    () => client.post(`/products/${productId}/stock`, { delta: 1, reason: "found one" }, admin),
+  ],
+  ["DELETE /products/:id", () => client.send("DELETE", `/products/${productId}`, { token: admin })],
+  ["POST /orders with a key", () => client.buy(ann, productId, { key: "away" })],
+  ["GET /orders/:id", () => client.get(`/orders/${orderId}`, ann.token)],
+  ["GET /orders/user/:userId", () => client.get(`/orders/user/${ann.id}`, ann.token)],
+  ["GET /notifications", () => client.get("/notifications", ann.token)],
+  ["GET /admin/transactions/:txId", () => client.get(`/admin/transactions/${orderId}`, admin)],
+  [
+    "POST /admin/transactions/:txId/force",
+    () => client.post(`/admin/transactions/${orderId}/force`, { outcome: "abort", reason: "away" }, admin),
+  ],
+];
+
+test.each(requests)("%s", async (_what, send) => {
+  const { status, headers, body } = await send();
+  expect({ status, code: body.code, again: headers["retry-after"] }).toEqual({
+    status: 503,
+    code: "unavailable",
+    again: expect.stringMatching(/^\d+$/),
+  });
+});
+
+test("POST /orders without a key: nobody can say yet what became of it", async () => {
+  const { status, headers, body } = await client.buy(ann, productId);
+  expect({ status, code: body.code, again: headers["retry-after"] }).toEqual({
+    status: 504,
+    code: "deadline_exceeded",
+    again: "1",
+  });
+});
+
+test("GET /admin/transactions says who could not be asked", async () => {
+  const { status, body } = await client.get("/admin/transactions", admin);
+  expect({ status, unreachable: body.unreachable.map(({ name }: { name: string }) => name) }).toEqual({
+    status: 200,
+    unreachable: ["order", "payment", "product", "transaction-manager"],
+  });
+});
