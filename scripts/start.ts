@@ -36,14 +36,14 @@ async function start(): Promise<void> {
   if (isHot) await import("./dev/module-graph.ts");
   const { config, DATABASES } = await import("../config/index.ts");
   port = config.port;
-  const { ensurePostgres } = await import("./postgres.ts");
+  const { keepPostgres } = await import("./postgres.keeper.ts");
   const { createShop } = await import("./shop.ts");
   const { keepAdminPassword } = await import("./admin-password.ts");
   const embedded = DATABASES.some(
     (name) => config.services.includes(name) && !config.databaseUrl && !config.databaseUrls[name],
   );
   if (embedded) {
-    const postgres = await ensurePostgres({ dataDir: config.dataDir, log: say });
+    const postgres = await keepPostgres({ dataDir: config.dataDir, log: say });
     undo.push(() => postgres.stop());
     say(`PostgreSQL ${postgres.version} ${postgres.adopted ? "was running" : "runs"} in ${config.dataDir}`);
   }

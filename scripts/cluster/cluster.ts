@@ -10,7 +10,7 @@ import { type Config, DATABASES, loadConfig, type ServiceName } from "../../conf
 import { NATS_TRANSPORTER } from "../../mixins/nats.transporter.ts";
 import type { NodeStatus } from "../../services/node/api.ts";
 import { freePort } from "../ports.ts";
-import { ensurePostgres } from "../postgres.ts";
+import { keepPostgres } from "../postgres.keeper.ts";
 import { seedEmptyCatalogue } from "../seed/catalogue.ts";
 import { startKafka } from "../servers/kafka.ts";
 import { startNats } from "../servers/nats.ts";
@@ -192,7 +192,7 @@ async function start(options: Required<ClusterOptions>, steps: Undo[]): Promise<
 
   const isEmbedded = DATABASES.some((name) => !config.databaseUrl && !config.databaseUrls[name]);
   if (isEmbedded) {
-    const postgres = await ensurePostgres({ dataDir: config.dataDir, log: say });
+    const postgres = await keepPostgres({ dataDir: config.dataDir, log: say });
     steps.push(() => postgres.stop());
     say(`PostgreSQL ${postgres.version} ${postgres.adopted ? "was running" : "runs"} in ${config.dataDir}`);
   }

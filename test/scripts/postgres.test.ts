@@ -7,8 +7,10 @@ import path from "node:path";
 import { createInterface } from "node:readline";
 import { afterAll, afterEach, beforeAll, describe, expect, it } from "@jest/globals";
 import pg from "pg";
+import { keepPostgres } from "../../scripts/postgres.keeper.ts";
 import { ensurePostgres, type Postgres } from "../../scripts/postgres.ts";
 import { birthOf } from "../../scripts/processes.ts";
+import { until } from "../support/until.ts";
 
 let dataDir: string;
 const settings = { fsync: "off" };
@@ -199,5 +201,39 @@ describe("the embedded PostgreSQL", () => {
     } finally {
       await rm(other, { recursive: true });
     }
+  });
+
+  it("runs again at the same address a moment after it was killed, until it is stopped", async () => {
+    const said: string[] = [];
+    const postgres = await keepPostgres({ dataDir, settings, log: (line) => said.push(line) });
+    started.push(postgres);
+    await select(postgres.url, "lo_create(4712)");
+    process.kill(postgres.pid, "SIGKILL");
+    const oid = () =>
+      select(postgres.url, "max(oid)::int from pg_largeobject_metadata").catch(() => undefined);
+    await until("it answers", async () => (await oid()) === 4712, 20_000, 100);
+    const { pid } = JSON.parse(readFileSync(file("postgres.json"), "utf8"));
+    expect(said).toEqual([
+      `PostgreSQL (pid ${postgres.pid}) has ended by itself; starting it again ...`,
+      `PostgreSQL runs again (pid ${pid})`,
+    ]);
+    await postgres.stop();
+    expect(birthOf(pid)).toBeUndefined();
+  });
+
+  it("is tried again until it can be started", async () => {
+    const said: string[] = [];
+    const postgres = await keepPostgres({ dataDir, settings, log: (line) => said.push(line) });
+    started.push(postgres);
+    // As where the disk is full: it cannot write what it must.
+    const version = file("postgres/PG_VERSION");
+    const content = readFileSync(version);
+    writeFileSync(version, "");
+    process.kill(postgres.pid, "SIGKILL");
+    await until("that was said", async () => said.length === 2, 20_000, 100);
+    expect(said[1]).toMatch(/^PostgreSQL cannot be started, it is tried every 5 s: /);
+    writeFileSync(version, content);
+    await until("it runs again", async () => said.length === 3, 20_000, 100);
+    expect(await select(postgres.url, "1")).toBe(1);
   });
 });
