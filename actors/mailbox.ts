@@ -96,6 +96,7 @@ export class Mailbox<Message, Reply> {
   #startPending = false;
   #resting = false;
   #closed = false;
+  #failedAt = 0;
   #onIdle: (() => void)[] = [];
 
   constructor(options: MailboxOptions<Message, Reply>) {
@@ -157,9 +158,10 @@ export class Mailbox<Message, Reply> {
     });
   }
 
-  /** True once so many batches in a row have failed here. */
-  hasFailed(times: number): boolean {
-    return !this.#options.failsElsewhere && this.#stats.failuresInARow >= times;
+  /** True once so many batches in a row have failed here, and the last of them no longer ago than `withinMs`. */
+  hasFailed(times: number, withinMs: number): boolean {
+    if (this.#options.failsElsewhere || this.#stats.failuresInARow < times) return false;
+    return this.#options.clock.now() - this.#failedAt < withinMs;
   }
 
   get stats(): Readonly<MailboxStats> {
@@ -278,6 +280,7 @@ export class Mailbox<Message, Reply> {
       }
       this.#stats.failures++;
       this.#stats.failuresInARow++;
+      this.#failedAt = this.#options.clock.now();
       for (const { sender, index } of batch) sender.fail(index, err);
       return;
     }

@@ -11,6 +11,9 @@ import { Mailbox, type MailboxOptions, type MailboxStats } from "./mailbox.ts";
 /** Failures in a row after which an actor counts as failing: five tells an outage from a hiccup. */
 const FAILURES_MAX = 5;
 const BACK_OFF_MS_MAX = 5_000;
+/** A mailbox is well only by a batch that succeeds, and a node that is not ready may be sent none: it is given another
+ *  chance after this. */
+const FAILING_MS = 10_000;
 
 export interface LoopOptions {
   name: string;
@@ -83,7 +86,7 @@ export class Supervisor {
       ...this.#mailboxes.map((mailbox) => ({
         name: mailbox.stats.name,
         kind: "mailbox" as const,
-        failing: mailbox.hasFailed(FAILURES_MAX),
+        failing: mailbox.hasFailed(FAILURES_MAX, FAILING_MS),
         stats: mailbox.stats,
       })),
       ...this.#loops.map((loop) => ({

@@ -175,6 +175,25 @@ test("a mailbox that asks another node does not make its actor fail", async () =
   expect(supervisor.states()[0]).toMatchObject({ failing: false, stats: { failuresInARow: 6 } });
 });
 
+test("a mailbox that has failed and is sent nothing more is given another chance", async () => {
+  jest.useFakeTimers();
+  const supervisor = makeSupervisor();
+  const box = supervisor.mailbox<number, number>({
+    name: "box",
+    behaviour: () => Promise.reject(new Error("disk full")),
+  });
+  const failing = () => supervisor.states()[0]?.failing;
+  for (let times = 0; times < 5; times++) await expect(box.ask(times)).rejects.toThrow("disk full");
+  await jest.advanceTimersByTimeAsync(9_900);
+  expect(failing()).toBe(true);
+  await jest.advanceTimersByTimeAsync(100);
+  expect(failing()).toBe(false);
+  // One failure is enough to take it back.
+  await expect(box.ask(6)).rejects.toThrow("disk full");
+  expect(failing()).toBe(true);
+  await supervisor.stop();
+});
+
 test("a mailbox whose batches keep failing makes its actor fail, and one success ends that", async () => {
   const supervisor = makeSupervisor();
   let broken = true;
