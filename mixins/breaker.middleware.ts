@@ -48,7 +48,7 @@ const NOT_A_FAULT = new Set([
   "REQUEST_REJECTED",
 ]);
 
-/** True for what speaks against the callee: a bug, a time-out, a 5xx. Not for PostgreSQL's string codes, nor for a 4xx. */
+/** True for what speaks against the callee: a bug, a time-out, a 5xx. Not for a string code of PostgreSQL's, nor for a 4xx. */
 export function isFault(err: unknown): boolean {
   const { code, type } = (err ?? {}) as { code?: unknown; type?: string };
   if (code === undefined || code === null) return true;

@@ -8,7 +8,7 @@ import pg from "pg";
 import { databaseUrlOf } from "../config/database.ts";
 import { config, type DatabaseName } from "../config/index.ts";
 import { stopStep } from "../lib/stop.ts";
-import { unavailable } from "./database.errors.ts";
+import { unavailable, unavailableOnce } from "./database.errors.ts";
 import { measure, type Reading } from "./measures.ts";
 import { createDatabaseIfMissing, migrate } from "./migrations.ts";
 
@@ -98,11 +98,11 @@ export function openDatabase(url: string, poolMax: number = config.databasePoolM
 /** The mixin. `migrations` is the folder of `0001_*.sql` files of the service. */
 export function databaseMixin(service: DatabaseName, migrations: URL): Partial<ServiceSchema> {
   return {
-    // Whatever an action was about: callers hear that it may be tried again, and breakers and repeats take it for that.
+    // Whatever an action was about: callers hear whether it may be tried again, and breakers and repeats go by it.
     hooks: {
       error: {
-        "*"(_ctx: Context, err: Error) {
-          throw unavailable(err);
+        "*"(ctx: Context, err: Error) {
+          throw ctx.action?.idempotent ? unavailable(err) : unavailableOnce(err);
         },
       },
     },

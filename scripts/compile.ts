@@ -1,5 +1,5 @@
 /**
- * Loads all that a node loads, so that Node keeps what it makes of it and no start need make it again: half of a start's
+ * Loads the shop as a node does, so that Node keeps what it makes of it and no start need make it again: half of a start's
  * CPU. The image's build runs it. Where it is kept: compile-cache.ts.
  */
 import { keepCompiled } from "./compile-cache.ts";

@@ -85,7 +85,10 @@ export function findPostmaster(data: string): Postmaster | undefined {
 export async function disarmStalePid(data: string): Promise<void> {
   const lines = postmasterPidLines(data);
   if (!lines || lines[0] === String(process.pid)) return;
-  await writeFile(path.join(data, "postmaster.pid"), [process.pid, ...lines.slice(1)].join("\n"));
+  // In one step, or a full disk would leave it empty.
+  const file = path.join(data, "postmaster.pid");
+  await writeFile(`${file}.new`, [process.pid, ...lines.slice(1)].join("\n"));
+  await rename(`${file}.new`, file);
 }
 
 function postmasterPidLines(data: string): string[] | undefined {

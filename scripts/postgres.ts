@@ -202,12 +202,16 @@ async function adopt({ data, log }: Cluster, record?: PostgresRecord): Promise<R
   const url = record && urlOf(new URL(record.url).password, postmaster.port);
   const answer = url ? await ask(url, data) : "refused";
   if (url && answer === "ours") return { postmaster, url };
+  if (answer === "busy")
+    throw new Error(
+      `PostgreSQL in ${data} has no connection left; try again when it has, or lower DATABASE_POOL_MAX`,
+    );
   log(`PostgreSQL (pid ${postmaster.pid}) is running and its answer is: ${answer}; restarting it ...`);
   await end(postmaster);
   return undefined;
 }
 
-/** `ours`, `refused` (another password), or what it said instead. */
+/** `ours`, `refused` (another password), `busy` (no connection left), or what it said instead. */
 async function ask(url: string, data: string): Promise<string> {
   const client = new pg.Client({
     connectionString: `${url}/postgres`,
@@ -222,7 +226,8 @@ async function ask(url: string, data: string): Promise<string> {
     const theirs = rows[0]?.data_directory;
     return theirs === data ? "ours" : `I serve ${theirs}`;
   } catch (err) {
-    return (err as { code?: string }).code === "28P01" ? "refused" : (err as Error).message;
+    const { code = "", message } = err as { code?: string; message: string };
+    return { "28P01": "refused", "53300": "busy" }[code] ?? message;
   } finally {
     await client.end().catch(() => undefined);
   }

@@ -128,7 +128,14 @@ const service: ServiceSchema = {
           outcome,
           participants,
         });
-        await recordAnswer(this.db, id, stored);
+        // It is decided: that the answer is missing in the record of who asked for what must not look like a failure.
+        await recordAnswer(this.db, id, stored).catch((err) =>
+          this.logger.error(
+            "what an operator was answered could not be recorded:",
+            { txId, id, stored },
+            err,
+          ),
+        );
         this.logger.warn("an operator's decision was proposed", { ...force, stored });
         return stored;
       },

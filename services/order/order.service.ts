@@ -9,6 +9,7 @@ import { decodeCursor, encodeCursor } from "../../lib/cursor.ts";
 import { ShopError } from "../../lib/errors.ts";
 import { isId } from "../../lib/ids.ts";
 import type { Money } from "../../lib/money.ts";
+import { isTransient } from "../../mixins/database.errors.ts";
 import { databaseMixin } from "../../mixins/database.mixin.ts";
 import { outboxMixin } from "../../mixins/events/outbox.mixin.ts";
 import { operatedMixin } from "../../mixins/operated.mixin.ts";
@@ -198,6 +199,7 @@ const service: ServiceSchema = {
         },
         markAnsweredPending: (txId) =>
           markAnsweredPending(this.db, txId).catch((err) => {
+            if (!isTransient(err)) throw err;
             // "Unavailable" would say that nothing was done, and the order may well come true.
             this.logger.warn(`order ${txId} cannot be marked as answered:`, err.message);
             return undefined;

@@ -8,6 +8,7 @@
  * | commit, order not yet | 202, and the order is confirmed a moment later |
  * | abort | 409 or 402 for a no, 5xx where votes are missing: nothing is held, the key is free |
  * | unknown, order has voted | 202: the order says pending until it knows |
+ * | either of the two, and order's database is away | 504 |
  * | unknown, order has not voted | 504: the same key gets the truth |
  */
 import type { Failure, InquiryReply, Requests, RunResult, TxId } from "../../actors/protocol/messages.ts";
@@ -159,7 +160,7 @@ async function price(command: PlaceCommand, ports: PlacePorts): Promise<Quote> {
   );
 }
 
-/** Commit, or unknown: never an error while order holds a vote, because the order may well come true. */
+/** Commit, or unknown: while order holds a vote no error but "too late", because the order may well come true. */
 async function answerUndecided(
   result: Exclude<RunResult, { outcome: "abort" }>,
   order: OrderRow,

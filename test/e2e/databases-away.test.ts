@@ -1,10 +1,12 @@
 /** A database server that is gone: every request hears so, with 503 and when to try again, and none is a fault of ours. */
 import { afterAll, beforeAll, expect, test } from "@jest/globals";
+import pg from "pg";
 import { databaseOf, TcpProxy } from "../../bench/drills/proxy.ts";
 import { environmentName } from "../../config/index.ts";
 import { cloneDatabases, type TestDatabases } from "../harness/databases.ts";
 import { ADMIN, startTestShop, type TestShop } from "../harness/shop.ts";
 import { Shopper, type User } from "../support/client.ts";
+import { until } from "../support/until.ts";
 
 let databases: TestDatabases;
 let proxy: TcpProxy;
@@ -33,7 +35,6 @@ beforeAll(async () => {
   ann = await client.register();
   ({ id: productId } = await client.addProduct(admin));
   ({ id: orderId } = (await client.buy(ann, productId)).body);
-  await proxy.close();
 });
 afterAll(async () => {
   client?.close();
@@ -44,6 +45,28 @@ afterAll(async () => {
 const PRICE = { amount: 990, currency: "EUR" };
 const ABSENT = "01900000-0000-7000-8000-000000000000";
 const PASSWORD = "correct horse battery";
+
+/** Has the databases go while order has voted and nobody can decide. */
+test("an order that is in doubt when they go: too late, and not 'nothing was done'", async () => {
+  const [register, orders] = ["transaction-manager", "order"].map(
+    (name) => new pg.Client({ connectionString: databases.urlOf(name as never) }),
+  ) as [pg.Client, pg.Client];
+  await Promise.all([register.connect(), orders.connect()]);
+  try {
+    await register.query("begin");
+    await register.query("lock table decisions in access exclusive mode");
+    const buying = client.buy(ann, productId, { key: "in-doubt" });
+    await until("order has voted", async () => {
+      const { rows } = await orders.query("select from orders where state = 'prepared'");
+      return rows.length === 1;
+    });
+    await proxy.close();
+    const { status, body } = await buying;
+    expect({ status, code: body.code }).toEqual({ status: 504, code: "deadline_exceeded" });
+  } finally {
+    await Promise.all([register.end(), orders.end()]);
+  }
+});
 
 const requests: [what: string, send: () => ReturnType<Shopper["send"]>][] = [
   [
