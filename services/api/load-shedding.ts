@@ -38,6 +38,13 @@ const QUEUE_SHRINK = 0.6;
 /** After shrinking it does not grow: the slowest that came in since must have been heard. */
 const HOLD_MS = 3 * LATE_MS;
 const QUEUE_GROW = 1.1;
+/**
+ * What is let in while there is a queue: as many as were answered in this time, of late. Two of these waits and a client
+ * is told that it is late; what waits for longer than a checkout has for its votes was let in for nothing, and while that
+ * is cleared away nothing else is done.
+ */
+const FLOW_MS = 500;
+const FLOW_GROW = 1.25;
 
 /** Answers since the last look, of requests that came in after the last change for the worse. */
 interface Answers {
@@ -57,6 +64,8 @@ export class LoadShedder {
   #limit: number;
   /** As #limit, by how long answers take. */
   #queueLimit: number;
+  /** As #limit, by how many are answered. */
+  #flowLimit: number;
   #queueShrunkAt = Number.NEGATIVE_INFINITY;
   /** Since which look most answers are late; undefined while they are not. */
   #lateSince: number | undefined;
@@ -67,6 +76,9 @@ export class LoadShedder {
   };
   #answeredAt = 0;
   #lookedAt = 0;
+  /** Since the last look. */
+  #answered = 0;
+  #inFlightLeast = 0;
   #inFlight = 0;
   #delayMs = 0;
   #sampledAt = 0;
@@ -78,6 +90,7 @@ export class LoadShedder {
     this.#inFlightMin = Math.min(IN_FLIGHT_MIN, inFlightMax);
     this.#limit = inFlightMax;
     this.#queueLimit = inFlightMax;
+    this.#flowLimit = inFlightMax;
     this.#now = now;
     this.#sampledAt = now();
     this.#answeredAt = now();
@@ -102,7 +115,7 @@ export class LoadShedder {
 
   /** Requests let in at once, as of now. */
   get limit(): number {
-    return Math.floor(Math.min(this.#limit, this.#queueLimit));
+    return Math.floor(Math.min(this.#limit, this.#queueLimit, this.#flowLimit));
   }
 
   /** One look at how late this timer is, which is how long anything that was ready had to wait. */
@@ -116,7 +129,22 @@ export class LoadShedder {
       this.#limit = Math.max(this.#inFlightMin, Math.min(this.#limit, this.#inFlight) * SHRINK);
     else if (this.#delayMs < DELAY_MS_TARGET / 2)
       this.#limit = Math.min(this.#inFlightMax, this.#limit * GROW);
-    if (now - this.#lookedAt >= LOOK_MS) this.#lookAtAnswers(now);
+    if (now - this.#lookedAt < LOOK_MS) return;
+    this.#lookAtFlow(now - this.#lookedAt);
+    this.#lookAtAnswers(now);
+  }
+
+  /** Acts at once, before anybody has been late: that is seconds after a queue began. */
+  #lookAtFlow(sinceMs: number): void {
+    // Answers come in batches, so a queue is empty for a moment now and then.
+    const isQueue = this.#inFlightLeast >= this.#inFlightMin / 2;
+    const flow = (this.#answered / sinceMs) * FLOW_MS;
+    const limit = isQueue
+      ? Math.max(this.#inFlightMin, this.#flowLimit + WEIGHT * (flow - this.#flowLimit))
+      : this.#flowLimit * FLOW_GROW;
+    this.#flowLimit = Math.min(this.#inFlightMax, limit);
+    this.#answered = 0;
+    this.#inFlightLeast = this.#inFlight;
   }
 
   /** Most of them late for a while, or none where some are due: fewer are let in. Then only later requests count. */
@@ -153,6 +181,8 @@ export class LoadShedder {
 
   left(enteredAt: number, isWrite: boolean): void {
     this.#inFlight--;
+    this.#inFlightLeast = Math.min(this.#inFlightLeast, this.#inFlight);
+    this.#answered++;
     const now = this.#now();
     this.#answeredAt = now;
     if (enteredAt < this.#queueShrunkAt) return;

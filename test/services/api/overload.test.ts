@@ -53,15 +53,18 @@ describe("a gateway with more requests than it works on at once", () => {
 
 describe("the limit on requests in flight", () => {
   /** A loop that is `lateMs` late at each of so many looks, with so many requests in flight. */
-  function shedderAfter(looks: { lateMs: number; times: number }[], inFlight: number): LoadShedder {
-    let now = 0;
-    const shedder = new LoadShedder({ inFlightMax: 1_000, now: () => now });
+  function shedderAfter(
+    looks: { lateMs: number; times: number }[],
+    inFlight: number,
+    clock = { now: 0 },
+  ): LoadShedder {
+    const shedder = new LoadShedder({ inFlightMax: 1_000, now: () => clock.now });
     for (let i = 0; i < inFlight; i++) expect(shedder.enter("/orders")).toBe(true);
     for (const { lateMs, times } of looks)
       for (let i = 0; i < times; i++) {
-        now += 20 + lateMs;
+        clock.now += 20 + lateMs;
         // One is answered at once and another comes in, so that nothing looks stuck.
-        shedder.left(now, true);
+        shedder.left(clock.now, true);
         expect(shedder.enter("/health/live")).toBe(true);
         shedder.sample();
       }
@@ -81,13 +84,10 @@ describe("the limit on requests in flight", () => {
   test("stays where the loop is late for another reason, and grows back when it is quiet", () => {
     expect(shedderAfter([{ lateMs: 2_000, times: 50 }], 100).limit).toBe(1_000);
     expect(shedderAfter([{ lateMs: 0, times: 10 }], 900).limit).toBe(1_000);
-    const recovered = shedderAfter(
-      [
-        { lateMs: 300, times: 50 },
-        { lateMs: 0, times: 60 },
-      ],
-      800,
-    );
+    const clock = { now: 0 };
+    const recovered = shedderAfter([{ lateMs: 300, times: 50 }], 800, clock);
+    for (let i = 0; i < 700; i++) recovered.left(Number.NEGATIVE_INFINITY, true);
+    for (const until = clock.now + 2_000; clock.now < until; clock.now += 20) recovered.sample();
     expect(recovered.limit).toBe(1_000);
   });
 });
@@ -122,6 +122,28 @@ describe("the limit where answers are late", () => {
       expect(Math.max(...settled)).toBeLessThan(2_000);
     },
   );
+
+  test("lets in no more than half a second's worth while there is a queue, and knows it within a second", () => {
+    const clock = { now: 0 };
+    const shedder = new LoadShedder({ inFlightMax: 2_000, now: () => clock.now });
+    const { took } = crowd(shedder, clock, 800, 10);
+    expect(Math.max(...took)).toBeLessThan(1_500);
+    expect(Math.max(...took.slice(took.length / 2))).toBeLessThan(750);
+    expect(took.length).toBeGreaterThan(800 * 10 * 0.9);
+  });
+
+  test("does not hold a crowd back that comes all at once, nor answers that take long without a queue", () => {
+    const clock = { now: 0 };
+    const shedder = new LoadShedder({ inFlightMax: 1_000, now: () => clock.now });
+    for (let i = 0; i < 1_000; i++) expect(shedder.enter("/orders")).toBe(true);
+    for (let i = 0; i < 900; i++) shedder.left(0, true);
+    for (; clock.now < 5_000; clock.now += 20) {
+      shedder.enter("/orders");
+      shedder.left(clock.now - 900, true);
+      shedder.sample();
+    }
+    expect(shedder.limit).toBe(1_000);
+  });
 
   test("shrinks where nothing is answered at all, and grows back when answers are quick", () => {
     const clock = { now: 0 };
