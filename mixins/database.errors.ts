@@ -9,10 +9,10 @@ export const sqlState = (err: unknown): string | undefined => {
 };
 
 /**
- * Serialization failure, deadlock, lost connection, no room, a server that is shutting down, a standby, or a limit of
- * ours on transactions: the same work may succeed when repeated.
+ * Serialization failure, deadlock, lost connection, no room, a server that is shutting down, or a standby: the same work
+ * may succeed when repeated. Not our own limits on statements and transactions (57014, 25P0x): those speak of the work.
  */
-const TRANSIENT = /^(08|25006|25P0[34]|40001|40P01|53|55P03|57P0)/;
+const TRANSIENT = /^(08|25006|40001|40P01|53|55P03|57P0)/;
 const NO_WAY = /^(ECONN|EPIPE|ETIMEDOUT|ENOTFOUND|EAI_AGAIN|EHOSTUNREACH|ENETUNREACH)/;
 /** What pg says without a code: where there is no connection to be had, and where one has gone. */
 const NO_CONNECTION =

@@ -36,6 +36,7 @@ test.each([
   ["a reset", errorOf({ code: "ECONNRESET", syscall: "read" }), "unavailable", "deadline_exceeded"],
   ["a pipe without an end", errorOf({ code: "EPIPE", syscall: "write" }), "unavailable", "deadline_exceeded"],
   ["a unique key", errorOf({ code: "23505" }), undefined, undefined],
+  ["a transaction that took too long", errorOf({ code: "25P04" }), undefined, undefined],
   ["a bug", new TypeError("Cannot read properties of undefined (reading 'timeout')"), undefined, undefined],
   ["a bug in a query", new Error("Query values must be an array"), undefined, undefined],
 ])("%s", (_what, err, repeatable, once) => {
