@@ -9,10 +9,10 @@ export const sqlState = (err: unknown): string | undefined => {
 };
 
 /**
- * Serialization failure, deadlock, lost connection, no room, a server that is shutting down, or a standby: the same work
+ * Serialization failure, deadlock, lost connection, no room, a server that is shutting down, a standby, or a disk that fails: the same work
  * may succeed when repeated. Not our own limits on statements and transactions (57014, 25P0x): those speak of the work.
  */
-const TRANSIENT = /^(08|25006|40001|40P01|53|55P03|57P0)/;
+const TRANSIENT = /^(08|25006|40001|40P01|53|55P03|57P0|58030)/;
 const NO_WAY = /^(ECONN|EPIPE|ETIMEDOUT|ENOTFOUND|EAI_AGAIN|EHOSTUNREACH|ENETUNREACH)/;
 /** What pg says without a code: where there is no connection to be had, and where one has gone. */
 const NO_CONNECTION =
@@ -35,7 +35,7 @@ export function isTransient(err: unknown): boolean {
 /** True where the connection went, or the server crashed, under a query: it may have taken effect. */
 function isBroken(err: unknown): boolean {
   const state = sqlState(err);
-  if (state !== undefined) return state === "57P02";
+  if (state !== undefined) return /^(08|57P02)/.test(state);
   const { code = "", syscall, message = "" } = err as SystemError;
   return (
     (/^(ECONNRESET|EPIPE|ETIMEDOUT)$/.test(code) && syscall !== "connect") || CONNECTION_GONE.test(message)

@@ -2,8 +2,8 @@
  * What DATA_DIR/postgres.json and the server's own postmaster.pid say about the embedded server: its address, and who
  * uses it. Both may be out of date after a kill, so a pid counts only together with what the system says about it.
  */
-import { existsSync, readFileSync } from "node:fs";
-import { rename, rm, writeFile } from "node:fs/promises";
+import { existsSync, readFileSync, statSync } from "node:fs";
+import { chown, rename, rm, writeFile } from "node:fs/promises";
 import path from "node:path";
 import { embeddedAddressFile } from "../config/database.ts";
 import { birthOf, commandOf } from "./processes.ts";
@@ -85,9 +85,11 @@ export function findPostmaster(data: string): Postmaster | undefined {
 export async function disarmStalePid(data: string): Promise<void> {
   const lines = postmasterPidLines(data);
   if (!lines || lines[0] === String(process.pid)) return;
-  // In one step, or a full disk would leave it empty.
+  // In one step, or a full disk would leave it empty; and as its owner's, who must be able to read it.
   const file = path.join(data, "postmaster.pid");
-  await writeFile(`${file}.new`, [process.pid, ...lines.slice(1)].join("\n"));
+  const { uid, gid, mode } = statSync(file);
+  await writeFile(`${file}.new`, [process.pid, ...lines.slice(1)].join("\n"), { mode });
+  await chown(`${file}.new`, uid, gid);
   await rename(`${file}.new`, file);
 }
 

@@ -14,6 +14,7 @@ import { createServer } from "node:net";
 import path from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 import pg from "pg";
+import { embeddedAddressFile } from "../config/database.ts";
 import { withFileLock } from "./file-lock.ts";
 import { findPostgresProgram, type PostgresProgram } from "./postgres.program.ts";
 import {
@@ -34,6 +35,8 @@ export interface Postgres {
   /** True where the server was running already. */
   readonly adopted: boolean;
   readonly pid: number;
+  /** By which this process is registered as a user of it. */
+  readonly handle: string;
   /** Stops the server (open transactions are rolled back) unless another living process uses it. May be repeated. */
   stop(): Promise<void>;
 }
@@ -42,6 +45,9 @@ export interface PostgresOptions {
   dataDir: string;
   /** Server settings on top of ours; they count only where the server is not running yet. */
   settings?: Record<string, string>;
+  /** One of this process that has ended. It stays registered as the same user; no database is made for it, nor a new
+   *  password: whoever uses it could not know. */
+  existing?: Postgres;
   /** Told what takes long, one line at a time. */
   log?: (line: string) => void;
 }
@@ -65,6 +71,7 @@ interface Cluster {
   data: string;
   program: PostgresProgram;
   settings: Record<string, string>;
+  existing: boolean;
   log: (line: string) => void;
 }
 
@@ -82,15 +89,21 @@ export async function ensurePostgres(options: PostgresOptions): Promise<Postgres
       data,
       program: await findPostgresProgram(dataDir, data),
       settings: { ...SETTINGS, ...options.settings },
+      existing: options.existing !== undefined,
       log: options.log ?? (() => undefined),
     };
     let record = await readRecord(dataDir);
+    if (cluster.existing && !(existsSync(data) && record))
+      throw new Error(
+        `${existsSync(data) ? embeddedAddressFile(dataDir) : data} has gone; put it back, or stop the shop`,
+      );
     if (existsSync(data)) refuseOtherMajor(cluster);
     else record = await create(cluster);
     const running = await adopt(cluster, record);
     const { postmaster, url } = running ?? (await start(cluster, record));
-    const user = thisProcess(randomUUID());
-    const users = [...(record?.users ?? []).filter(isAlive), user];
+    const user = thisProcess(options.existing?.handle ?? randomUUID());
+    const others = (record?.users ?? []).filter((other) => other.handle !== user.handle && isAlive(other));
+    const users = [...others, user];
     const { version } = cluster.program;
     await writeRecord(dataDir, { url, version, pid: postmaster.pid, users });
     let stopped: Promise<void> | undefined;
@@ -99,6 +112,7 @@ export async function ensurePostgres(options: PostgresOptions): Promise<Postgres
       version,
       adopted: running !== undefined,
       pid: postmaster.pid,
+      handle: user.handle,
       stop: () => {
         stopped ??= leave(dataDir, data, user.handle);
         return stopped;
@@ -330,7 +344,8 @@ async function launch({ dataDir, data, program, settings, log }: Cluster, port: 
 }
 
 /** The cluster is ours by its directory, so a lost postgres.json costs a new password and no data. */
-function resetPassword({ data, program, log }: Cluster): string {
+function resetPassword({ data, program, existing, log }: Cluster): string {
+  if (existing) throw new Error(`the server in ${data} has another password than before; stop the shop`);
   log("setting a new database password, because postgres.json is lost ...");
   const password = randomBytes(24).toString("hex");
   const statement = `alter role postgres password '${password}'\n`;

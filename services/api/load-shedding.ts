@@ -39,9 +39,9 @@ const QUEUE_SHRINK = 0.6;
 const HOLD_MS = 3 * LATE_MS;
 const QUEUE_GROW = 1.1;
 /**
- * What is let in while there is a queue: as many as were answered in this time, of late. Two of these waits and a client
- * is told that it is late; what waits for longer than a checkout has for its votes was let in for nothing, and while that
- * is cleared away nothing else is done.
+ * What is let in while there is a queue: as many as were answered in this time, of late. What waits for longer than a
+ * checkout has for its votes was let in for nothing, and while that is cleared away nothing else is done. A queue makes
+ * most answers take longer than this; some slow cards, or a node that is silent, only theirs.
  */
 const FLOW_MS = 500;
 const FLOW_GROW = 1.25;
@@ -50,6 +50,12 @@ const FLOW_GROW = 1.25;
 interface Answers {
   count: number;
   late: number;
+}
+
+/** All answers since the last look. */
+interface Flow {
+  count: number;
+  slow: number;
 }
 
 export interface LoadShedderOptions {
@@ -76,8 +82,11 @@ export class LoadShedder {
   };
   #answeredAt = 0;
   #lookedAt = 0;
+  readonly #flows: Record<"reads" | "writes", Flow> = {
+    reads: { count: 0, slow: 0 },
+    writes: { count: 0, slow: 0 },
+  };
   /** Since the last look. */
-  #answered = 0;
   #inFlightLeast = 0;
   #inFlight = 0;
   #delayMs = 0;
@@ -136,14 +145,15 @@ export class LoadShedder {
 
   /** Acts at once, before anybody has been late: that is seconds after a queue began. */
   #lookAtFlow(sinceMs: number): void {
-    // Answers come in batches, so a queue is empty for a moment now and then.
-    const isQueue = this.#inFlightLeast >= this.#inFlightMin / 2;
-    const flow = (this.#answered / sinceMs) * FLOW_MS;
+    const queued = Object.values(this.#flows).filter(({ count, slow }) => slow > count / 2);
+    const flow = (queued.reduce((sum, { count }) => sum + count, 0) / sinceMs) * FLOW_MS;
+    // Answers come in batches, so a queue is short for a moment now and then.
+    const isQueue = queued.length > 0 && this.#inFlightLeast >= this.#inFlightMin / 2;
     const limit = isQueue
       ? Math.max(this.#inFlightMin, this.#flowLimit + WEIGHT * (flow - this.#flowLimit))
       : this.#flowLimit * FLOW_GROW;
     this.#flowLimit = Math.min(this.#inFlightMax, limit);
-    this.#answered = 0;
+    for (const each of Object.values(this.#flows)) Object.assign(each, { count: 0, slow: 0 });
     this.#inFlightLeast = this.#inFlight;
   }
 
@@ -182,11 +192,14 @@ export class LoadShedder {
   left(enteredAt: number, isWrite: boolean): void {
     this.#inFlight--;
     this.#inFlightLeast = Math.min(this.#inFlightLeast, this.#inFlight);
-    this.#answered++;
     const now = this.#now();
     this.#answeredAt = now;
+    const kind = isWrite ? "writes" : "reads";
+    const flow = this.#flows[kind];
+    flow.count++;
+    if (now - enteredAt > FLOW_MS) flow.slow++;
     if (enteredAt < this.#queueShrunkAt) return;
-    const answers = this.#answers[isWrite ? "writes" : "reads"];
+    const answers = this.#answers[kind];
     answers.count++;
     if (now - enteredAt > LATE_MS) answers.late++;
   }

@@ -217,6 +217,7 @@ describe("the embedded PostgreSQL", () => {
     const oid = () =>
       select(postgres.url, "max(oid)::int from pg_largeobject_metadata").catch(() => undefined);
     await until("it answers", async () => (await oid()) === 4712, 20_000, 100);
+    await until("that was said", () => said.length === 2, 20_000, 100);
     const { pid } = JSON.parse(readFileSync(file("postgres.json"), "utf8"));
     expect(said).toEqual([
       `PostgreSQL (pid ${postgres.pid}) has ended; starting it again ...`,
