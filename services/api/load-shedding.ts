@@ -44,7 +44,8 @@ const QUEUE_GROW = 1.1;
  * most answers take longer than this; some slow cards, or a node that is silent, only theirs.
  */
 const FLOW_MS = 500;
-const FLOW_GROW = 1.25;
+/** A look is soon, and what came in since the last change is not answered yet. */
+const FLOW_GROW = 1.05;
 
 /** Answers since the last look, of requests that came in after the last change for the worse. */
 interface Answers {
