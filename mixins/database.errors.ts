@@ -9,8 +9,8 @@ export const sqlState = (err: unknown): string | undefined => {
 };
 
 /**
- * Serialization failure, deadlock, lost connection, no room, a server that is shutting down, a standby, or a disk that fails: the same work
- * may succeed when repeated. Not our own limits on statements and transactions (57014, 25P0x): those speak of the work.
+ * Serialization failure, deadlock, lost connection, no room, a server that is shutting down, a standby, or a disk that
+ * fails: the same work may succeed when repeated. Not our own limits on statements and transactions (57014, 25P0x): those speak of the work.
  */
 const TRANSIENT = /^(08|25006|40001|40P01|53|55P03|57P0|58030)/;
 const NO_WAY = /^(ECONN|EPIPE|ETIMEDOUT|ENOTFOUND|EAI_AGAIN|EHOSTUNREACH|ENETUNREACH)/;

@@ -41,7 +41,7 @@ export async function createShop({ services = config.services, overrides = {} }:
   for (const schema of [...schemas, node]) broker.createService(schema);
   // All is loaded now, and no other node calls this one yet. Left to the exit, a thousand new files would be part of
   // the stop, and on a disk that makes them slowly its time would be over before them. Nothing where nothing is kept.
-  broker.localBus.once("$broker.started", flushCompileCache);
+  broker.localBus.once("$broker.started", () => flushCompileCache());
   return broker;
 }
 

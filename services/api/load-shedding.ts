@@ -47,16 +47,10 @@ const FLOW_MS = 500;
 /** A look is soon, and what came in since the last change is not answered yet. */
 const FLOW_GROW = 1.05;
 
-/** Answers since the last look, of requests that came in after the last change for the worse. */
+/** Answers since the last look, and how many of them took longer than they should. */
 interface Answers {
   count: number;
   late: number;
-}
-
-/** All answers since the last look. */
-interface Flow {
-  count: number;
-  slow: number;
 }
 
 export interface LoadShedderOptions {
@@ -76,16 +70,18 @@ export class LoadShedder {
   #queueShrunkAt = Number.NEGATIVE_INFINITY;
   /** Since which look most answers are late; undefined while they are not. */
   #lateSince: number | undefined;
-  /** Apart: catalogue reads stay quick while orders queue behind them. */
+  /** Of requests that came in after the last change for the worse; late by LATE_MS. Reads and writes apart: catalogue
+   *  reads stay quick while orders queue behind them. */
   readonly #answers: Record<"reads" | "writes", Answers> = {
     reads: { count: 0, late: 0 },
     writes: { count: 0, late: 0 },
   };
   #answeredAt = 0;
   #lookedAt = 0;
-  readonly #flows: Record<"reads" | "writes", Flow> = {
-    reads: { count: 0, slow: 0 },
-    writes: { count: 0, slow: 0 },
+  /** Of all; late by FLOW_MS. */
+  readonly #flows: Record<"reads" | "writes", Answers> = {
+    reads: { count: 0, late: 0 },
+    writes: { count: 0, late: 0 },
   };
   /** Since the last look. */
   #inFlightLeast = 0;
@@ -146,7 +142,7 @@ export class LoadShedder {
 
   /** Acts at once, before anybody has been late: that is seconds after a queue began. */
   #lookAtFlow(sinceMs: number): void {
-    const queued = Object.values(this.#flows).filter(({ count, slow }) => slow > count / 2);
+    const queued = Object.values(this.#flows).filter(({ count, late }) => late > count / 2);
     const flow = (queued.reduce((sum, { count }) => sum + count, 0) / sinceMs) * FLOW_MS;
     // Answers come in batches, so a queue is short for a moment now and then.
     const isQueue = queued.length > 0 && this.#inFlightLeast >= this.#inFlightMin / 2;
@@ -154,7 +150,7 @@ export class LoadShedder {
       ? Math.max(this.#inFlightMin, this.#flowLimit + WEIGHT * (flow - this.#flowLimit))
       : this.#flowLimit * FLOW_GROW;
     this.#flowLimit = Math.min(this.#inFlightMax, limit);
-    for (const each of Object.values(this.#flows)) Object.assign(each, { count: 0, slow: 0 });
+    for (const each of Object.values(this.#flows)) Object.assign(each, { count: 0, late: 0 });
     this.#inFlightLeast = this.#inFlight;
   }
 
@@ -198,7 +194,7 @@ export class LoadShedder {
     const kind = isWrite ? "writes" : "reads";
     const flow = this.#flows[kind];
     flow.count++;
-    if (now - enteredAt > FLOW_MS) flow.slow++;
+    if (now - enteredAt > FLOW_MS) flow.late++;
     if (enteredAt < this.#queueShrunkAt) return;
     const answers = this.#answers[kind];
     answers.count++;

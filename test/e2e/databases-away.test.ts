@@ -5,7 +5,7 @@ import { databaseOf, TcpProxy } from "../../bench/drills/proxy.ts";
 import { environmentName } from "../../config/index.ts";
 import { cloneDatabases, type TestDatabases } from "../harness/databases.ts";
 import { ADMIN, startTestShop, type TestShop } from "../harness/shop.ts";
-import { Shopper, type User } from "../support/client.ts";
+import { type Reply, Shopper, type User } from "../support/client.ts";
 import { until } from "../support/until.ts";
 
 let databases: TestDatabases;
@@ -16,6 +16,7 @@ let admin: string;
 let ann: User;
 let productId: string;
 let orderId: string;
+let inDoubt: Reply;
 beforeAll(async () => {
   databases = await cloneDatabases();
   const { hostname, port } = new URL(databases.server);
@@ -35,6 +36,7 @@ beforeAll(async () => {
   ann = await client.register();
   ({ id: productId } = await client.addProduct(admin));
   ({ id: orderId } = (await client.buy(ann, productId)).body);
+  inDoubt = await goWhileInDoubt();
 });
 afterAll(async () => {
   client?.close();
@@ -46,8 +48,8 @@ const PRICE = { amount: 990, currency: "EUR" };
 const ABSENT = "01900000-0000-7000-8000-000000000000";
 const PASSWORD = "correct horse battery";
 
-/** Has the databases go while order has voted and nobody can decide. */
-test("an order that is in doubt when they go: too late, and not 'nothing was done'", async () => {
+/** Has the databases go while order has voted and nobody can decide; what that order's client hears. */
+async function goWhileInDoubt(): Promise<Reply> {
   const [register, orders] = ["transaction-manager", "order"].map(
     (name) => new pg.Client({ connectionString: databases.urlOf(name as never) }),
   ) as [pg.Client, pg.Client];
@@ -61,11 +63,17 @@ test("an order that is in doubt when they go: too late, and not 'nothing was don
       return rows.length === 1;
     });
     await proxy.close();
-    const { status, body } = await buying;
-    expect({ status, code: body.code }).toEqual({ status: 504, code: "deadline_exceeded" });
+    return await buying;
   } finally {
     await Promise.all([register.end(), orders.end()]);
   }
+}
+
+test("an order that is in doubt when they go: too late, and not 'nothing was done'", () => {
+  expect({ status: inDoubt.status, code: inDoubt.body.code }).toEqual({
+    status: 504,
+    code: "deadline_exceeded",
+  });
 });
 
 const requests: [what: string, send: () => ReturnType<Shopper["send"]>][] = [
