@@ -12,7 +12,7 @@ import { parseArgs } from "node:util";
 import { ensurePostgres } from "../scripts/postgres.ts";
 import type { CheckoutArm } from "./job.ts";
 import type { Measured } from "./load.ts";
-import { runCheckoutArm, runRestArm } from "./run-arm.ts";
+import { layOutLog, runCheckoutArm, runRestArm } from "./run-arm.ts";
 
 type Arm = CheckoutArm | "rest";
 
@@ -50,12 +50,13 @@ interface Line extends Measured {
 
 const lines: Line[] = [];
 const dataDir = await mkdtemp(path.join(os.tmpdir(), "shop-bench-"));
-// Default durability; only the limits that several arms at once need are raised.
+// Default durability; only the limits that several arms at once need are raised, and what is laid out of the log is kept.
 const postgres = await ensurePostgres({
   dataDir,
-  settings: { max_prepared_transactions: "200", max_wal_size: "4GB" },
+  settings: { max_prepared_transactions: "200", max_wal_size: "4GB", min_wal_size: "1GB" },
 });
 try {
+  await layOutLog(postgres.url);
   if (!values.json)
     console.log(
       `${os.cpus().length} × ${os.cpus()[0]?.model.trim()}, Node ${process.version}, PostgreSQL ${postgres.version}`,

@@ -97,6 +97,25 @@ const recreate = (server: string, database: string): Promise<void> =>
     await client.query(`create database ${database}`);
   });
 
+/** Of files of the log: more than one arm writes. */
+const LOG_BYTES = 1_000_000_000;
+
+/**
+ * Makes the files of the log that the arms will write, because making one, 16 MB of zeros, stops every writer for some
+ * 50 ms. A server that has been in use writes into files of old; one that is made for a benchmark has none, and arms that
+ * write more would pay more for it.
+ */
+export const layOutLog = (server: string): Promise<void> =>
+  onServer(server, async (client) => {
+    const messageBytes = 1_000_000;
+    await client.query({
+      text: `select count(pg_logical_emit_message(false, 'filling', repeat('x', $1::int))) from generate_series(1, $2::int)`,
+      values: [messageBytes, LOG_BYTES / messageBytes],
+    });
+    // Afterwards all of it is old.
+    await settleDisk(server);
+  });
+
 /** What one arm left to be flushed must not slow the next one. */
 const settleDisk = (server: string): Promise<unknown> =>
   onServer(server, (client) => client.query("checkpoint"));
