@@ -152,8 +152,9 @@ export class Mailbox<Message, Reply> {
         if (--missing === 0) resolve(replies);
       };
       const sender = { answer, fail: (index: number, err: unknown) => answer(index, failed(err)) };
-      for (const [index, message] of messages.entries())
+      messages.forEach((message, index) => {
         this.#post(message, budgetMsOf(message), sender, index);
+      });
       if (messages.length === 0) resolve(replies);
     });
   }
@@ -285,10 +286,10 @@ export class Mailbox<Message, Reply> {
       return;
     }
     this.#stats.failuresInARow = 0;
-    for (const [i, { sender, index }] of batch.entries()) {
+    batch.forEach(({ sender, index }, i) => {
       const reply = replies[i] as Reply | Error;
       if (reply instanceof Error) sender.fail(index, reply);
       else sender.answer(index, reply);
-    }
+    });
   }
 }

@@ -66,13 +66,14 @@ export function openDatabase(url: string, poolMax: number = config.databasePoolM
   pool.on("error", () => undefined);
   pool.on("connect", (client) => client.on("error", () => undefined));
   return {
-    query: (statement) => pool.query(statement) as never,
+    query: (statement) => pool.query(bound(statement)) as never,
     async transaction(work) {
       const client = await pool.connect();
       let broken: Error | undefined;
       try {
         await client.query("begin");
-        const result = await work(client as unknown as Queryable);
+        const tx: Queryable = { query: (statement) => client.query(bound(statement)) as never };
+        const result = await work(tx);
         // After an error that `work` swallowed, the server answers COMMIT with ROLLBACK and no error: nothing is durable.
         const { command } = await client.query("commit");
         if (command !== "COMMIT") throw new Error(`COMMIT was answered with ${command}: nothing was stored`);
@@ -93,6 +94,28 @@ export function openDatabase(url: string, poolMax: number = config.databasePoolM
     }),
     close: () => pool.end(),
   };
+}
+
+/**
+ * The statement with its arrays as literals. pg makes them, too, and escapes and quotes each element for it: of a batch of
+ * ids that was a tenth of all that an order allocates.
+ */
+const bound = ({ values, ...statement }: Statement): Statement =>
+  values ? { ...statement, values: values.map(literalOf) } : statement;
+
+const literalOf = (value: unknown): unknown =>
+  Array.isArray(value) && !value.some(isObject) ? `{${value.map(elementOf)}}` : value;
+
+/** Dates, buffers, arrays in arrays: pg knows how. */
+const isObject = (value: unknown): boolean => typeof value === "object" && value !== null;
+
+/** Ids, hashes, numbers and money: nothing that a literal would read as more than itself, nor as null. */
+const PLAIN = /^(?!null$)[\w.-]+$/i;
+
+function elementOf(element: unknown): string {
+  if (element === null || element === undefined) return "NULL";
+  const text = String(element);
+  return PLAIN.test(text) ? text : `"${text.replace(/["\\]/g, "\\$&")}"`;
 }
 
 /** The mixin. `migrations` is the folder of `0001_*.sql` files of the service. */

@@ -30,6 +30,7 @@ const SHORT_WHILE_MS = 2;
 /** How long an answer that is in may take to become durable: longer than any healthy batch. */
 const RECORD_MS = 250;
 const PENDING: PrepareReply = Object.freeze({ kind: "pending" });
+const STILL_PENDING = Promise.resolve(PENDING);
 /** How long a commit waits for its captures: nobody waits for it, but what is not captured by then is driven again. */
 const CAPTURE_MS = 500;
 const DEBT_INTERVAL_MS = 1_000;
@@ -104,7 +105,7 @@ export class CardCaller {
     );
     return decided(
       this.#clock,
-      calls.map(async (call, i): Promise<PrepareReply> => (answered[i] ? call.reply : PENDING)),
+      calls.map((call, i) => (answered[i] ? call.reply : STILL_PENDING)),
       PENDING,
       RECORD_MS,
     );
@@ -257,39 +258,46 @@ const errorReply = (err: Error & { type?: string }): PrepareReply => ({
 });
 
 /** The results that are in after `ms`; `otherwise` for the rest, which go on. Nothing waits once all are in. */
-async function decided<Result>(
+function decided<Result>(
   clock: Clock,
-  calls: Promise<Result>[],
+  calls: readonly Promise<Result>[],
   otherwise: Result,
   ms: number,
 ): Promise<Result[]> {
-  const results = calls.map(() => otherwise);
-  const all = Promise.all(
-    calls.map(async (call, i) => {
-      results[i] = await call;
-    }),
-  );
-  let cancel = () => {};
-  await Promise.race([
-    all,
-    new Promise<void>((resolve) => {
-      cancel = clock.after(ms, resolve);
-    }),
-  ]);
-  cancel();
-  return [...results];
+  if (calls.length === 0) return Promise.resolve([]);
+  return new Promise((resolve, reject) => {
+    const results = calls.map(() => otherwise);
+    let missing = calls.length;
+    const cancel = clock.after(ms, () => resolve([...results]));
+    const fail = (err: unknown) => {
+      cancel();
+      reject(err);
+    };
+    calls.forEach((call, i) => {
+      call.then((result) => {
+        results[i] = result;
+        if (--missing > 0) return;
+        cancel();
+        resolve(results);
+      }, fail);
+    });
+  });
 }
 
-async function within<Result>(clock: Clock, ms: number, call: Promise<Result>): Promise<Result> {
-  let cancel = () => {};
-  const timeout = new Promise<never>((_, reject) => {
-    cancel = clock.after(ms, () =>
+function within<Result>(clock: Clock, ms: number, call: Promise<Result>): Promise<Result> {
+  return new Promise((resolve, reject) => {
+    const cancel = clock.after(ms, () =>
       reject(new ShopError("deadline_exceeded", `the card gateway did not answer within ${ms} ms`)),
     );
+    call.then(
+      (result) => {
+        cancel();
+        resolve(result);
+      },
+      (err) => {
+        cancel();
+        reject(err);
+      },
+    );
   });
-  try {
-    return await Promise.race([call, timeout]);
-  } finally {
-    cancel();
-  }
 }
