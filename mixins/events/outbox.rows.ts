@@ -33,6 +33,17 @@ const eventOf = ({ created_at, trace, position, ...row }: EventRow): PositionedE
 const POSITIONS_LOCK = 4712;
 
 /**
+ * Publishes events with the statement that tells them, which must be the last of its transaction, where nobody else is
+ * giving positions; nobody waits for that, and the relay publishes what is left. `lock` is the query of a materialized
+ * CTE; its column `free` says whether `columns` have a value.
+ */
+export const PUBLISHING = {
+  lock: `select pg_try_advisory_xact_lock(${POSITIONS_LOCK}) as free`,
+  columns: "position, published_at",
+  values: "case when free then nextval('outbox_position') end, case when free then now() end",
+} as const;
+
+/**
  * Publishes the lowest numbers that have no position. One that a rival is publishing keeps what the rival gave it.
  * Answers how many these were.
  */

@@ -6,6 +6,7 @@
 import { Participant, type ParticipantStore } from "../../actors/participant.ts";
 import type { PrepareEntry, Refusal, TxId } from "../../actors/protocol/messages.ts";
 import type { Database, Queryable } from "../../mixins/database.mixin.ts";
+import { PUBLISHING } from "../../mixins/events/outbox.rows.ts";
 import { isRival, raiseSeal, readSeal, toVoteRecord, txIdSet, type VoteRow } from "../../mixins/vote-rows.ts";
 import type { OrderRequest } from "./order.ts";
 
@@ -198,18 +199,20 @@ const aborting = (which: string): string => `
 
 export const ABORT = aborting("id = any($1::uuid[]) and state = $2");
 
-// The event is a row of the same transaction: there is one exactly if the order is confirmed. (The state is a parameter
+// The event is a row of the same transaction: there is one exactly if the order is confirmed, and as a rule it is published
+// with it, which spares the relay to change, and the database to log, every row of them a second time. (The state is a parameter
 // because as a literal it would let the planner read the whole index on it.)
 export const COMMIT = `
-  with confirmed as (
+  with publishing as materialized (${PUBLISHING.lock}),
+  confirmed as (
     update orders set state = 'committed' where id = any($1::uuid[]) and state = $2
     returning id, user_id, total, currency, lines
   ),
   told as (
-    insert into outbox (type, version, key, payload, trace)
+    insert into outbox (type, version, key, payload, trace, ${PUBLISHING.columns})
     select 'order.confirmed', 1, id,
       jsonb_build_object('orderId', id, 'userId', user_id, 'total', total, 'currency', currency, 'lines', lines),
-      $3::jsonb ->> id::text
-    from confirmed
+      $3::jsonb ->> id::text, ${PUBLISHING.values}
+    from publishing, confirmed
   )
   select id as tx_id from confirmed`;

@@ -59,6 +59,43 @@ test("work that swallows the error of a statement throws at the COMMIT, which st
   expect(await stored()).toEqual([1, 4]);
 });
 
+test("arrays arrive as they were given, whatever is in them", async () => {
+  const texts = [
+    "",
+    "null",
+    "NULL",
+    "a,b",
+    "{x}",
+    '"q"',
+    "back\\slash\\",
+    " s ",
+    "ü",
+    "two\nlines",
+    "a'b",
+    "0-f.1_",
+    null,
+  ];
+  const numbers = [1, -1, 1.5, 9_007_199_254_740_991];
+  const dates = [new Date(0), new Date("2026-02-03T04:05:06.789Z")];
+  const json = [{ a: ["b", null] }, "text", 'with "quotes" and \\'];
+  const given = {
+    text: `select $1::text[] as texts, $2::float8[] as numbers, $3::boolean[] as flags, $4::timestamptz[] as dates,
+             array(select to_json(j) from unnest($5::jsonb[]) j) as json, $6::text[] as none, $7::text[] as nested`,
+    values: [
+      texts,
+      numbers,
+      [true, false],
+      dates,
+      json.map((one) => JSON.stringify(one)),
+      [],
+      [["a"], ['"']],
+    ],
+  };
+  const expected = { texts, numbers, flags: [true, false], dates, json, none: [], nested: [["a"], ['"']] };
+  expect((await db.query(given)).rows).toEqual([expected]);
+  expect((await db.transaction((tx) => tx.query(given))).rows).toEqual([expected]);
+});
+
 describe("the migrations of a start", () => {
   let folder: string;
   beforeAll(async () => {

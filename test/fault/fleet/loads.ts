@@ -47,6 +47,13 @@ export const requoted = async (fleet: Fleet, edge: ShopNode): Promise<Purchase[]
   await fleet.query("product", "update products set price = price + 1 where id = $1", [productId]);
   return [{ productId }];
 };
+/** Orders whose events lack a position, as where somebody else was giving positions when they committed. */
+export const unpublished = async (fleet: Fleet, edge: ShopNode): Promise<Purchase[]> => {
+  const purchases = (await plain(fleet, edge)).map((purchase) => ({ ...purchase, key: randomUUID() }));
+  for (const purchase of purchases) await fleet.insist(edge, { quantity: 1, card: "tok_ok", ...purchase });
+  await fleet.query("order", "update outbox set position = null, published_at = null");
+  return purchases;
+};
 /** The bank captures nothing at first, so a capture is owed. */
 export const bankAway = async (fleet: Fleet, edge: ShopNode): Promise<Purchase[]> => {
   const productId = await fleet.addProduct(edge);
