@@ -4,7 +4,6 @@
  * moves the offset, and the others find that they were overtaken.
  */
 import type { ServiceBroker } from "moleculer";
-import { loopUseBetweenReadings } from "../../lib/loop.use.ts";
 import type { Database } from "../database.mixin.ts";
 import { expectServed } from "../registry.ts";
 import { UNTRACED } from "../traces.ts";
@@ -14,10 +13,8 @@ import type { Outage } from "./outage.ts";
 import type { EventsAnswer, EventsParams, Lag } from "./outbox.mixin.ts";
 import { TOPICS, type Topic } from "./topics.ts";
 
-/** 2,000 a second of a loop that does nothing else. Where others use it events are given what these leave of it. */
+/** Twice what a relay publishes in the same time, so that a consumer that was away catches up. */
 const BATCH_MAX = 500;
-/** However busy the loop is: events are slow then, and do not stand still. */
-const BATCH_MIN = 25;
 /** The loop asks again soon; meanwhile nobody waits. */
 const CALL_MS_MAX = 5_000;
 /** A scrape waits for it. */
@@ -32,19 +29,15 @@ interface PullOptions {
   delivery: Delivery;
   outage: Outage;
   pause: Carrier["pause"];
-  /** The share of the event loop that was in use since it was last asked, 0 to 1. */
-  loopUse?: () => number;
 }
 
 export class Pull {
   readonly #options: PullOptions;
   /** Undefined where it is to be read anew. */
   #position: number | undefined;
-  readonly #loopUse: () => number;
 
   constructor(options: PullOptions) {
     this.#options = options;
-    this.#loopUse = options.loopUse ?? loopUseBetweenReadings();
   }
 
   async tick(): Promise<boolean> {
@@ -52,8 +45,7 @@ export class Pull {
     // The teller may be one of the services of this process that are still starting, and nobody is away.
     if (!broker.started) return false;
     this.#position ??= await readOffset(db, topic);
-    const limit = Math.max(BATCH_MIN, Math.round(BATCH_MAX * (1 - this.#loopUse())));
-    const params: EventsParams = { consumer, after: this.#position, limit };
+    const params: EventsParams = { consumer, after: this.#position, limit: BATCH_MAX };
     const events = await outage.patiently(() => this.#ask<EventsAnswer>("events", params, CALL_MS_MAX));
     if (!events || events.length === 0) return false;
     // Read anew, unless all goes well: whether a transaction that failed was stored may be unknown.

@@ -9,7 +9,6 @@ import type { Clock } from "../../actors/clock.ts";
 import type { Mailbox } from "../../actors/mailbox.ts";
 import type { Supervisor } from "../../actors/supervisor.ts";
 import { newId } from "../../lib/ids.ts";
-import { loopUseBetweenReadings } from "../../lib/loop.use.ts";
 import { STEPS_MS_MAX } from "../../lib/stop.ts";
 import type { Database } from "../../mixins/database.mixin.ts";
 import type { Outage } from "../../mixins/events/outage.ts";
@@ -94,7 +93,7 @@ export class Mailer {
   constructor(options: MailerOptions) {
     this.#options = options;
     this.#clock = options.supervisor.clock;
-    this.#loopUse = options.loopUse ?? loopUseBetweenReadings();
+    this.#loopUse = options.loopUse ?? loopUseBetweenCalls();
     this.#results = options.supervisor.mailbox<Result, boolean>({
       name: "mail-results",
       restMs: RECORD_REST_MS,
@@ -284,6 +283,16 @@ export class Mailer {
       `${repeats} mails are sent again with the same Message-ID: whoever had them was killed, or lost the answer`,
     );
   }
+}
+
+function loopUseBetweenCalls(): () => number {
+  let last = performance.eventLoopUtilization();
+  return () => {
+    const now = performance.eventLoopUtilization();
+    const { utilization } = performance.eventLoopUtilization(now, last);
+    last = now;
+    return utilization;
+  };
 }
 
 const pauseOf = (attempts: number): number => Math.min(PAUSE_MS_MIN * 2 ** (attempts - 1), PAUSE_MS_MAX);
