@@ -104,7 +104,7 @@ const bound = ({ values, ...statement }: Statement): Statement =>
   values ? { ...statement, values: values.map(literalOf) } : statement;
 
 const literalOf = (value: unknown): unknown =>
-  Array.isArray(value) && !value.some(isObject) ? `{${value.map(elementOf)}}` : value;
+  Array.isArray(value) && !value.some(isObject) ? `{${Array.from(value, elementOf)}}` : value;
 
 /** Dates, buffers, arrays in arrays: pg knows how. */
 const isObject = (value: unknown): boolean => typeof value === "object" && value !== null;

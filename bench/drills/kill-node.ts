@@ -3,6 +3,7 @@
  * later), while customers buy. A killed node's port is closed at once; a paused one looks alive to everything that does
  * not wait for its answer, and wakes up in the middle of what it was doing.
  */
+import { percentile } from "../../scripts/replay/report.ts";
 import { ClusterShop, PARTS } from "./cluster.shop.ts";
 import type { Drill } from "./drill.ts";
 import { auditLine } from "./shop.ts";
@@ -62,9 +63,12 @@ export const killNode: Drill = {
     site.say(auditLine(report));
 
     const failures = failed(sent.requests);
+    const underWayMs = usualMs(sent.requests);
+    // A request that the next blow finds under way fails by that one.
+    const hitsFrom = (blow: Blow | undefined) => (blow ? blow.at - underWayMs : Number.POSITIVE_INFINITY);
     const late = blows.map((blow, i) => {
-      const until = blows[i + 1]?.at ?? Number.POSITIVE_INFINITY;
-      const after = sentBetween(failures, blow.at, until);
+      const until = hitsFrom(blows[i + 1]);
+      const after = sentBetween(failures, hitsFrom(blow), until);
       const from = blow.at + (blow.kind === "kill" ? KILL_MS_MAX : STOP_MS_MAX);
       site.say(
         `${blow.kind} of ${blow.service}: ${after.length} failed ${JSON.stringify(outcomes(after))}, the last one sent ${lastOf(after, blow.at)} ms later`,
@@ -88,6 +92,7 @@ export const killNode: Drill = {
     return {
       peakPerSecond,
       perSecond: Math.round(peakPerSecond * LOAD_SHARE),
+      underWayMs: Math.round(underWayMs),
       requests: sent.requests.length,
       failed: failures.length,
       succeededPercent: Math.floor(succeededShare * 100_000) / 1_000,
@@ -106,6 +111,16 @@ export const killNode: Drill = {
     };
   },
 };
+
+/** How long it takes at p90, which no blow reaches, what succeeds at once. */
+const usualMs = (requests: readonly Request[]): number =>
+  percentile(
+    requests
+      .filter(({ outcome, attempts }) => outcome === "ok" && attempts === 1)
+      .map(({ tookMs }) => tookMs)
+      .sort((a, b) => a - b),
+    0.9,
+  );
 
 /** How long after the blow the last of them was sent; 0 where there is none. */
 const lastOf = (requests: Request[], at: number): number =>

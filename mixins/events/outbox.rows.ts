@@ -33,12 +33,14 @@ const eventOf = ({ created_at, trace, position, ...row }: EventRow): PositionedE
 const POSITIONS_LOCK = 4712;
 
 /**
- * Publishes events with the statement that tells them, which must be the last of its transaction, where nobody else is
- * giving positions; nobody waits for that, and the relay publishes what is left. `lock` is the query of a materialized
- * CTE; its column `free` says whether `columns` have a value.
+ * How a statement that tells events publishes them itself. `now` or `later` is the query of a materialized CTE, and its
+ * column `free` says whether `columns` have `values`. `now`: where nobody else is giving positions; it waits for nobody,
+ * and what is left is the relay's. Its statement must be the last of its transaction, because nobody gets a position
+ * before that has ended. Only for events that are the first of their key: they may come before those that are left.
  */
 export const PUBLISHING = {
-  lock: `select pg_try_advisory_xact_lock(${POSITIONS_LOCK}) as free`,
+  now: `select pg_try_advisory_xact_lock(${POSITIONS_LOCK}) as free`,
+  later: "select false as free",
   columns: "position, published_at",
   values: "case when free then nextval('outbox_position') end, case when free then now() end",
 } as const;

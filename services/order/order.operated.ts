@@ -3,7 +3,7 @@ import type { TxId } from "../../actors/protocol/messages.ts";
 import type { VoteReport } from "../../actors/protocol/reports.ts";
 import { heuristicsOf } from "../../mixins/heuristics.ts";
 import type { OperatedVotes } from "../../mixins/operated.mixin.ts";
-import { ABORT, COMMIT } from "./order.participant.ts";
+import { ABORT, COMMIT_FIRST } from "./order.participant.ts";
 
 // The outbox has no index on its key, which only an operator would use: the event is looked for one order at a time.
 const EVENT = `
@@ -36,7 +36,7 @@ export const operatedOrders: OperatedVotes = {
 
   async change(tx, txId, outcome) {
     const { rowCount } = await tx.query({
-      text: outcome === "commit" ? COMMIT : ABORT,
+      text: outcome === "commit" ? COMMIT_FIRST : ABORT,
       // An operator's decision belongs to nobody's trace.
       values: outcome === "commit" ? [[txId], "prepared", null] : [[txId], "prepared"],
     });

@@ -199,11 +199,11 @@ const aborting = (which: string): string => `
 
 export const ABORT = aborting("id = any($1::uuid[]) and state = $2");
 
-// The event is a row of the same transaction: there is one exactly if the order is confirmed, and as a rule it is published
-// with it, which spares the relay to change, and the database to log, every row of them a second time. (The state is a parameter
-// because as a literal it would let the planner read the whole index on it.)
-export const COMMIT = `
-  with publishing as materialized (${PUBLISHING.lock}),
+// The event is a row of the same transaction: there is one exactly if the order is confirmed. A batch publishes its events
+// with them, which spares the relay to write each row a second time. (The state is a parameter because as a literal it
+// would let the planner read the whole index on it.)
+const confirming = (publishing: string): string => `
+  with publishing as materialized (${publishing}),
   confirmed as (
     update orders set state = 'committed' where id = any($1::uuid[]) and state = $2
     returning id, user_id, total, currency, lines
@@ -216,3 +216,7 @@ export const COMMIT = `
     from publishing, confirmed
   )
   select id as tx_id from confirmed`;
+
+const COMMIT = confirming(PUBLISHING.now);
+/** For a transaction that goes on. */
+export const COMMIT_FIRST = confirming(PUBLISHING.later);

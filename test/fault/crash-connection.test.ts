@@ -7,7 +7,7 @@ import { expect } from "@jest/globals";
 import { until } from "../support/until.ts";
 import { CHECKOUT, type Fleet } from "./fleet/fleet.ts";
 import { testRows } from "./fleet/lanes.ts";
-import { bankAway, declined, plain, scarce } from "./fleet/loads.ts";
+import { bankAway, declined, plain, scarce, unpublished } from "./fleet/loads.ts";
 import type { When } from "./fleet/messages.ts";
 
 interface Loss {
@@ -21,7 +21,7 @@ const LOSSES: readonly Loss[] = [
   { at: "insert-orders" },
   { at: "commit-orders" },
   { at: "abort-orders", load: declined },
-  { at: "outbox-published" },
+  { at: "outbox-published", load: unpublished },
   { at: "inbox-taken" },
   { at: "notification_insert" },
   { at: "notification_insert + commit" },

@@ -1,7 +1,7 @@
 /** The event of a confirmed order is a row of its commit, and as a rule published with it. */
 import { afterAll, beforeAll, expect, test } from "@jest/globals";
 import type { TxId } from "../../actors/protocol/messages.ts";
-import { eventsAfter, publishNext } from "../../mixins/events/outbox.rows.ts";
+import { eventsAfter, PUBLISHING, publishNext } from "../../mixins/events/outbox.rows.ts";
 import { entryOf, type Replica } from "../support/replica.ts";
 import { order, orderRequest } from "./order.subject.ts";
 import { Bench } from "./subject.ts";
@@ -31,9 +31,9 @@ test("a commit publishes the events that it tells", async () => {
 });
 
 test("a commit waits for nobody who is publishing: what it tells is published by the relay", async () => {
-  const offset = (await eventsAfter(replica.db, 0, 100)).at(-1)?.position as number;
+  const offset = (await eventsAfter(replica.db, 0, 100)).at(-1)?.position ?? 0;
   const txIds = await replica.db.transaction(async (tx) => {
-    await publishNext(tx, 100);
+    await tx.query({ text: PUBLISHING.now });
     const told = await confirm();
     expect(await keysAfter(offset)).toEqual([]);
     return told;
