@@ -9,7 +9,6 @@ import {
   eventsAfter,
   noteReader,
   outboxLag,
-  PUBLISHING,
   pruneOutbox,
   publishNext,
 } from "../../../mixins/events/outbox.rows.ts";
@@ -122,39 +121,6 @@ test("positions become visible in their order: whoever gives some waits for thos
     // And what the slow one has marked keeps its position.
     expect((await arrival(first.key)).position).toBe(given.rows[0].position);
     expect(await keysAfter(offset)).toEqual([first.key, second.key]);
-  } finally {
-    await slow.end();
-  }
-});
-
-const LOCK = "select pg_advisory_xact_lock(4712)";
-const pause = (ms: number) => new Promise<void>((resolve) => setTimeout(resolve, ms));
-
-/** As a commit of orders tells its events: with their positions, if nobody else is giving some. */
-const tell = (on: Queryable, keys: readonly string[]) =>
-  on.query({
-    text: `with publishing as materialized (${PUBLISHING.now})
-           insert into outbox (type, version, key, payload, ${PUBLISHING.columns})
-           select 'told', 1, key, '{}', ${PUBLISHING.values} from publishing, unnest($1::uuid[]) as k (key)`,
-    values: [keys],
-  });
-
-test("an event is published by the statement that tells it, which waits for nobody who publishes meanwhile", async () => {
-  const offset = await head();
-  const slow = await open();
-  try {
-    await slow.query("begin");
-    // Before the relay of the service can have it.
-    await slow.query(LOCK);
-    const [first, second] = [newId(), newId()];
-    await tell(slow as unknown as Queryable, [first]);
-    // Without a position, for the one that was given before it cannot be seen yet.
-    await tell(db, [second]);
-    expect(await keysAfter(offset)).toEqual([]);
-    await slow.query("commit");
-    expect((await keysAfter(offset))[0]).toBe(first);
-    await arrival(second);
-    expect(await keysAfter(offset)).toEqual([first, second]);
   } finally {
     await slow.end();
   }
@@ -355,48 +321,4 @@ test("refused events that an operator wants sent again go in the order of the lo
   await db.query({ text: "update refused_events set replay_at = now()" });
   expect((await refusedToReplay(db, 10)).map(({ position }) => position)).toEqual([4, 7, 9]);
   await db.query({ text: "delete from refused_events" });
-});
-
-test("whoever reads by position misses nothing, however many tell and publish at once", async () => {
-  const tellers = 4;
-  const batches = 60;
-  const told: string[] = [];
-  const read: string[] = [];
-  let offset = await head();
-  let isOver = false;
-  const reading = (async () => {
-    for (let isLast = false; !isLast; ) {
-      isLast = isOver;
-      const page = await eventsAfter(db, offset, 1_000);
-      read.push(...page.map(({ key }) => key));
-      offset = page.at(-1)?.position ?? offset;
-    }
-  })();
-  const one = async () => {
-    const client = await open();
-    try {
-      for (let i = 0; i < batches; i++) {
-        const keys = [newId(), newId(), newId()];
-        told.push(...keys);
-        await client.query("begin");
-        await tell(client as unknown as Queryable, keys);
-        await client.query("commit");
-      }
-    } finally {
-      await client.end();
-    }
-  };
-  let published = 0;
-  const publishing = (async () => {
-    for (; !isOver; await pause(2)) published += await publishNext(db, 10);
-  })();
-  await Promise.all(Array.from({ length: tellers }, one));
-  await until("all is published", async () => (await outboxLag(db)).events === 0);
-  isOver = true;
-  await Promise.all([reading, publishing]);
-  // Some by their statements, some by a relay.
-  expect(published).toBeGreaterThan(0);
-  expect(published).toBeLessThan(told.length);
-  expect(read).toHaveLength(told.length);
-  expect(new Set(read)).toEqual(new Set(told));
 });
