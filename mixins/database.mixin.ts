@@ -97,8 +97,8 @@ export function openDatabase(url: string, poolMax: number = config.databasePoolM
 }
 
 /**
- * The statement with its arrays as literals. pg makes them, too, and escapes and quotes each element for it: of a batch of
- * ids that was a tenth of all that an order allocates.
+ * The statement with its arrays as literals. pg makes them, too, and escapes and quotes each element for it, and
+ * most are ids that need neither.
  */
 const bound = ({ values, ...statement }: Statement): Statement =>
   values ? { ...statement, values: values.map(literalOf) } : statement;
