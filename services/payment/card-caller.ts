@@ -289,15 +289,6 @@ function within<Result>(clock: Clock, ms: number, call: Promise<Result>): Promis
     const cancel = clock.after(ms, () =>
       reject(new ShopError("deadline_exceeded", `the card gateway did not answer within ${ms} ms`)),
     );
-    call.then(
-      (result) => {
-        cancel();
-        resolve(result);
-      },
-      (err) => {
-        cancel();
-        reject(err);
-      },
-    );
+    call.then(resolve, reject).finally(cancel);
   });
 }
