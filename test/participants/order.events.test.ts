@@ -1,4 +1,4 @@
-/** The event of a confirmed order is a row of its commit, and as a rule published with it. */
+/** The event of a confirmed order is a row of its commit, and published with it where nobody else is publishing. */
 import { afterAll, beforeAll, expect, test } from "@jest/globals";
 import type { TxId } from "../../actors/protocol/messages.ts";
 import { eventsAfter, PUBLISHING, publishNext } from "../../mixins/events/outbox.rows.ts";

@@ -20,11 +20,9 @@ afterAll(async () => {
 
 const pause = (ms: number) => new Promise<void>((resolve) => setTimeout(resolve, ms));
 
-/** A transaction of its own, as slow as the test wants. */
-async function begin(): Promise<pg.Client> {
+async function open(): Promise<pg.Client> {
   const client = new pg.Client({ connectionString: databases.urlOf("order") });
   await client.connect();
-  await client.query("begin");
   return client;
 }
 const tell = (on: Queryable | pg.Client, keys: readonly string[]) =>
@@ -38,8 +36,9 @@ const keysAfter = async (position: number) => (await eventsAfter(db, position, 1
 
 test("an event is published by the statement that tells it, which waits for nobody who publishes meanwhile", async () => {
   const [first, second] = [newId(), newId()];
-  const slow = await begin();
+  const slow = await open();
   try {
+    await slow.query("begin");
     await tell(slow, [first]);
     // Without a position, for the one that was given before it cannot be seen yet.
     await tell(db, [second]);
@@ -71,12 +70,17 @@ test("whoever reads by position misses nothing, however many tell and publish at
     for (; !isOver; await pause(2)) published += await publishNext(db, 10);
   })();
   const teller = async () => {
-    for (let i = 0; i < 60; i++) {
-      const keys = [newId(), newId(), newId()];
-      told.push(...keys);
-      const client = await begin();
-      await tell(client, keys);
-      await client.query("commit").finally(() => client.end());
+    const client = await open();
+    try {
+      for (let i = 0; i < 60; i++) {
+        const keys = [newId(), newId(), newId()];
+        told.push(...keys);
+        await client.query("begin");
+        await tell(client, keys);
+        await client.query("commit");
+      }
+    } finally {
+      await client.end();
     }
   };
   await Promise.all(Array.from({ length: 4 }, teller));
