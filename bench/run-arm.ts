@@ -101,8 +101,8 @@ const recreate = (server: string, database: string): Promise<void> =>
 const LOG_BYTES = 1_000_000_000;
 
 /**
- * Makes the files of the log that the arms will write, because making one, 16 MB of zeros, stops every writer for some
- * 50 ms. A server that has been in use writes into files of old; one that is made for a benchmark has none, and arms that
+ * Makes the files of the log that the arms will write, because making one, 16 MB of zeros, stops every writer for a
+ * moment. A server that has been in use writes into files of old; one that is made for a benchmark has none, and arms that
  * write more would pay more for it.
  */
 export const layOutLog = (server: string): Promise<void> =>
