@@ -21,7 +21,6 @@ const CONNECTION_GONE = /^Connection terminated( unexpectedly)?$|^Query read tim
 
 interface SystemError {
   code?: string;
-  syscall?: string;
   message?: string;
 }
 
@@ -32,14 +31,22 @@ export function isTransient(err: unknown): boolean {
   return NO_WAY.test(code) || NO_CONNECTION.test(message) || CONNECTION_GONE.test(message);
 }
 
+/** Errors of connections that never were: a proxy whose server is away accepts, and breaks off, too. */
+const unsent = new WeakSet<Error>();
+
+/** Says of the error that no query had been sent by then. */
+export function beforeAnyQuery(err: Error): Error {
+  unsent.add(err);
+  return err;
+}
+
 /** True where the connection went, or the server crashed, under a query: it may have taken effect. */
 function isBroken(err: unknown): boolean {
+  if (unsent.has(err as Error)) return false;
   const state = sqlState(err);
   if (state !== undefined) return /^(08|57P02)/.test(state);
-  const { code = "", syscall, message = "" } = err as SystemError;
-  return (
-    (/^(ECONNRESET|EPIPE|ETIMEDOUT)$/.test(code) && syscall !== "connect") || CONNECTION_GONE.test(message)
-  );
+  const { code = "", message = "" } = err as SystemError;
+  return /^(ECONNRESET|EPIPE|ETIMEDOUT)$/.test(code) || CONNECTION_GONE.test(message);
 }
 
 /** Errors with a type were made for the caller. */

@@ -8,7 +8,7 @@ import pg from "pg";
 import { databaseUrlOf } from "../config/database.ts";
 import { config, type DatabaseName } from "../config/index.ts";
 import { stopStep } from "../lib/stop.ts";
-import { unavailable, unavailableOnce } from "./database.errors.ts";
+import { beforeAnyQuery, unavailable, unavailableOnce } from "./database.errors.ts";
 import { measure, type Reading } from "./measures.ts";
 import { createDatabaseIfMissing, migrate } from "./migrations.ts";
 
@@ -54,9 +54,21 @@ const SESSION: readonly (readonly [string, string])[] = [
   ["jit", "off"],
 ];
 
+/** A client that says of what fails while it connects that nothing can have been done. The pool calls it with `done`. */
+class Client extends pg.Client {
+  override connect(): Promise<pg.Client>;
+  override connect(done: (err: Error) => void): void;
+  override connect(done?: (err: Error) => void): Promise<pg.Client> | undefined {
+    if (!done) return super.connect();
+    super.connect((err: Error) => done(err && beforeAnyQuery(err)));
+    return undefined;
+  }
+}
+
 export function openDatabase(url: string, poolMax: number = config.databasePoolMax): Database {
   const pool = new pg.Pool({
     connectionString: url,
+    Client,
     max: poolMax,
     connectionTimeoutMillis: 5_000,
     options: SESSION.map(([name, value]) => `-c ${name}=${value.replaceAll(" ", "\\ ")}`).join(" "),

@@ -1,6 +1,12 @@
 import { expect, test } from "@jest/globals";
 import { Errors } from "moleculer";
-import { isTransient, sqlState, unavailable, unavailableOnce } from "../../mixins/database.errors.ts";
+import {
+  beforeAnyQuery,
+  isTransient,
+  sqlState,
+  unavailable,
+  unavailableOnce,
+} from "../../mixins/database.errors.ts";
 
 const errorOf = (members: object, message = "it failed") => Object.assign(new Error(message), members);
 const typeOf = (err: unknown) => (err as { type?: string }).type;
@@ -35,6 +41,12 @@ test.each([
   ],
   ["a reset", errorOf({ code: "ECONNRESET", syscall: "read" }), "unavailable", "deadline_exceeded"],
   ["a pipe without an end", errorOf({ code: "EPIPE", syscall: "write" }), "unavailable", "deadline_exceeded"],
+  [
+    "a reset before any query",
+    beforeAnyQuery(errorOf({ code: "ECONNRESET", syscall: "read" })),
+    "unavailable",
+    "unavailable",
+  ],
   ["a unique key", errorOf({ code: "23505" }), undefined, undefined],
   ["a transaction that took too long", errorOf({ code: "25P04" }), undefined, undefined],
   ["a bug", new TypeError("Cannot read properties of undefined (reading 'timeout')"), undefined, undefined],

@@ -2,13 +2,15 @@
  * What `transaction` promises: everything is durable when it resolves, and nothing is stored when it throws. And what a
  * start asks of the migrations.
  */
+import { once } from "node:events";
 import { mkdtemp, rm, writeFile } from "node:fs/promises";
+import { type AddressInfo, createServer } from "node:net";
 import { tmpdir } from "node:os";
 import path from "node:path";
 import { pathToFileURL } from "node:url";
 import { afterAll, beforeAll, describe, expect, test } from "@jest/globals";
 import pg from "pg";
-import { isTransient } from "../../mixins/database.errors.ts";
+import { isTransient, unavailableOnce } from "../../mixins/database.errors.ts";
 import { type Database, openDatabase } from "../../mixins/database.mixin.ts";
 import { migrate } from "../../mixins/migrations.ts";
 import { cloneDatabases, type TestDatabases } from "../harness/databases.ts";
@@ -57,6 +59,20 @@ test("work that swallows the error of a statement throws at the COMMIT, which st
   expect(await stored()).toEqual([1]);
   await db.transaction((tx) => tx.query(insert(4)));
   expect(await stored()).toEqual([1, 4]);
+});
+
+test("who breaks off before the connection is made, as a proxy without a server does, has done nothing", async () => {
+  const proxy = createServer((socket) => socket.resetAndDestroy());
+  await once(proxy.listen(0, "127.0.0.1"), "listening");
+  const { port } = proxy.address() as AddressInfo;
+  const behindIt = openDatabase(`postgres://postgres@127.0.0.1:${port}/shop_product`, 1);
+  try {
+    for (const work of [behindIt.query(insert(5)), behindIt.transaction((tx) => tx.query(insert(5)))])
+      expect(unavailableOnce(await work.catch((err) => err))).toMatchObject({ type: "unavailable" });
+  } finally {
+    await behindIt.close();
+    proxy.close();
+  }
 });
 
 test("arrays arrive as they were given, whatever is in them", async () => {
