@@ -41,7 +41,7 @@ export function beforeAnyQuery(err: Error): Error {
 }
 
 /** True where the connection went, or the server crashed, under a query: it may have taken effect. */
-function isBroken(err: unknown): boolean {
+export function isBroken(err: unknown): boolean {
   if (unsent.has(err as Error)) return false;
   const state = sqlState(err);
   if (state !== undefined) return /^(08|57P02)/.test(state);

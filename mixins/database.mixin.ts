@@ -8,7 +8,7 @@ import pg from "pg";
 import { databaseUrlOf } from "../config/database.ts";
 import { config, type DatabaseName } from "../config/index.ts";
 import { stopStep } from "../lib/stop.ts";
-import { beforeAnyQuery, unavailable, unavailableOnce } from "./database.errors.ts";
+import { beforeAnyQuery, isBroken, unavailable, unavailableOnce } from "./database.errors.ts";
 import { measure, type Reading } from "./measures.ts";
 import { createDatabaseIfMissing, migrate } from "./migrations.ts";
 
@@ -65,12 +65,24 @@ class Client extends pg.Client {
   }
 }
 
-export function openDatabase(url: string, poolMax: number = config.databasePoolMax): Database {
+/**
+ * How long a statement may be without its answer, before its connection is taken for dead. One whose other end has
+ * vanished, as a machine does that a standby stands in for, is never closed, and the system gives it up after a quarter
+ * of an hour. Nobody waits for longer than this for anything (requestTimeout), and no statement here should.
+ */
+const ANSWER_MS_MAX = 10_000;
+
+export function openDatabase(
+  url: string,
+  poolMax: number = config.databasePoolMax,
+  answerMsMax = ANSWER_MS_MAX,
+): Database {
   const pool = new pg.Pool({
     connectionString: url,
     Client,
     max: poolMax,
     connectionTimeoutMillis: 5_000,
+    query_timeout: answerMsMax,
     options: SESSION.map(([name, value]) => `-c ${name}=${value.replaceAll(" ", "\\ ")}`).join(" "),
   });
   // A connection that breaks fails the query that is running, and is replaced at the next use. Its "error" event says
@@ -91,9 +103,12 @@ export function openDatabase(url: string, poolMax: number = config.databasePoolM
         if (command !== "COMMIT") throw new Error(`COMMIT was answered with ${command}: nothing was stored`);
         return result;
       } catch (err) {
-        await client.query("rollback").catch((rollbackError: Error) => {
-          broken = rollbackError;
-        });
+        // One that is silent would not answer that either.
+        if (isBroken(err)) broken = err as Error;
+        else
+          await client.query("rollback").catch((rollbackError: Error) => {
+            broken = rollbackError;
+          });
         throw err;
       } finally {
         client.release(broken);

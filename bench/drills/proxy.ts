@@ -131,6 +131,14 @@ export class TcpProxy {
     for (const connection of this.#connections) if (connection.name === name) this.#apply(connection);
   }
 
+  /** Cuts the connections there are and none that come later, as where a machine has gone that another stands in for. */
+  abandon(): void {
+    for (const { up, down } of this.#connections) {
+      up.fault = { isCut: true, delayMs: 0 };
+      down.fault = { isCut: true, delayMs: 0 };
+    }
+  }
+
   heal(): void {
     this.#faults.clear();
     for (const { up, down } of this.#connections) {

@@ -1,11 +1,11 @@
 /** A database server that is gone: every request hears so, with 503 and when to try again, and none is a fault of ours. */
 import { afterAll, beforeAll, expect, test } from "@jest/globals";
 import pg from "pg";
-import { databaseOf, TcpProxy } from "../../bench/drills/proxy.ts";
-import { environmentName } from "../../config/index.ts";
+import type { TcpProxy } from "../../bench/drills/proxy.ts";
 import { cloneDatabases, type TestDatabases } from "../harness/databases.ts";
-import { ADMIN, startTestShop, type TestShop } from "../harness/shop.ts";
+import { ADMIN, type TestShop } from "../harness/shop.ts";
 import { type Reply, Shopper, type User } from "../support/client.ts";
+import { startShopThroughProxy } from "../support/proxied.ts";
 import { until } from "../support/until.ts";
 
 let databases: TestDatabases;
@@ -19,18 +19,7 @@ let orderId: string;
 let inDoubt: Reply;
 beforeAll(async () => {
   databases = await cloneDatabases();
-  const { hostname, port } = new URL(databases.server);
-  proxy = await TcpProxy.listen({ target: { host: hostname, port: Number(port) }, nameOf: databaseOf });
-  const through = (url: string) => Object.assign(new URL(url), { port: String(proxy.port) }).href;
-  shop = await startTestShop({
-    databases,
-    env: Object.fromEntries(
-      Object.entries(databases.urls).map(([name, url]) => [
-        `DATABASE_URL_${environmentName(name)}`,
-        through(url),
-      ]),
-    ),
-  });
+  ({ proxy, shop } = await startShopThroughProxy(databases));
   client = new Shopper(shop.url);
   admin = await client.login(ADMIN.email, ADMIN.password);
   ann = await client.register();

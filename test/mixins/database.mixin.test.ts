@@ -10,6 +10,7 @@ import path from "node:path";
 import { pathToFileURL } from "node:url";
 import { afterAll, beforeAll, describe, expect, test } from "@jest/globals";
 import pg from "pg";
+import { databaseOf, TcpProxy } from "../../bench/drills/proxy.ts";
 import { isTransient, unavailableOnce } from "../../mixins/database.errors.ts";
 import { type Database, openDatabase } from "../../mixins/database.mixin.ts";
 import { migrate } from "../../mixins/migrations.ts";
@@ -72,6 +73,32 @@ test("who breaks off before the connection is made, as a proxy without a server 
   } finally {
     await behindIt.close();
     proxy.close();
+  }
+});
+
+test("a connection whose other end has vanished is given up in time, and replaced", async () => {
+  const { hostname: host, port } = new URL(databases.server);
+  const proxy = await TcpProxy.listen({ target: { host, port: Number(port) }, nameOf: databaseOf });
+  const url = Object.assign(new URL(databases.urlOf("product")), { port: String(proxy.port) }).href;
+  const answerMsMax = 300;
+  const behindIt = openDatabase(url, 1, answerMsMax);
+  try {
+    for (const work of [
+      () => behindIt.query(insert(6)),
+      () => behindIt.transaction((tx) => tx.query(insert(6))),
+    ]) {
+      await behindIt.query({ text: "select 1" });
+      proxy.abandon();
+      const startedAt = performance.now();
+      const error = await work().catch((err) => err);
+      expect(performance.now() - startedAt).toBeLessThan(1.9 * answerMsMax);
+      expect(unavailableOnce(error)).toMatchObject({ type: "deadline_exceeded" });
+    }
+    await behindIt.query(insert(6));
+    expect(await stored()).toContain(6);
+  } finally {
+    await behindIt.close();
+    await proxy.close();
   }
 });
 
