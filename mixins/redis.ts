@@ -12,6 +12,8 @@ const load = createRequire(import.meta.url);
 const COMMAND_MS_MAX = 250;
 const RECONNECT_MS_MAX = 2_000;
 const PROBE_MS = 1_000;
+/** Without an answer to so many, one after the other, nobody is taken to be there, and a new connection is made. */
+const PROBES_MAX = 3;
 
 /** `redis://[user:password@]host[:port][/database]`, or rediss:// with TLS, as options that do not wait or queue. */
 export function redisOptions(url: string): RedisOptions {
@@ -42,6 +44,7 @@ export class RedisHealth {
   readonly #client: Redis;
   readonly #log: Log;
   #probe: NodeJS.Timeout | undefined;
+  #unanswered = 0;
 
   constructor(client: Redis, log: Log) {
     this.#client = client;
@@ -61,9 +64,16 @@ export class RedisHealth {
       if (this.#client.status === "ready")
         this.#client.ping().then(
           () => this.#back(),
-          () => undefined,
+          () => this.#giveUp(),
         );
     }, PROBE_MS).unref();
+  }
+
+  /** A connection whose other end has vanished is never closed from there. */
+  #giveUp(): void {
+    if (++this.#unanswered < PROBES_MAX) return;
+    this.#unanswered = 0;
+    this.#client.stream.destroy();
   }
 
   end(): void {
@@ -75,6 +85,7 @@ export class RedisHealth {
   #back(): void {
     clearInterval(this.#probe);
     this.#probe = undefined;
+    this.#unanswered = 0;
     if (!this.isUsable) this.#log.info("Redis answers");
     this.isUsable = true;
   }

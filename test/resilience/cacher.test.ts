@@ -4,6 +4,7 @@ import { once } from "node:events";
 import { afterAll, afterEach, beforeAll, expect, describe as plainDescribe, test } from "@jest/globals";
 import { Redis } from "ioredis";
 import { Cachers, type Context, ServiceBroker, type ServiceSchema } from "moleculer";
+import { TcpProxy } from "../../bench/drills/proxy.ts";
 import { keyWithCaller, RedisCacher } from "../../mixins/redis.cacher.ts";
 import { SharedRedis } from "../../mixins/redis.ts";
 import shopOptions from "../../moleculer.config.ts";
@@ -121,6 +122,21 @@ describe("Redis", () => {
     admin.disconnect();
     if (kind === "framework") expect({ code, said }).toEqual({ code: 1, said: "" });
     else expect({ code, said }).toEqual({ code: 0, said: 'still serves {"name":"cup"}\n' });
+  });
+
+  test("that has vanished without an end is connected to anew", async () => {
+    const { hostname: host, port } = new URL(redis.url);
+    const proxy = await TcpProxy.listen({ target: { host, port: Number(port) }, nameOf: () => "redis" });
+    const broker = await brokerWith("shop", cacherOf("shop", `redis://127.0.0.1:${proxy.port}`), [
+      counter({ count: 0 }),
+    ]);
+    await ready(broker);
+    proxy.abandon();
+    expect(await broker.call("thing.get")).toEqual({ times: 1 });
+    expect(broker.cacher?.connected).toBe(false);
+    await ready(broker);
+    await broker.stop();
+    await proxy.close();
   });
 
   test.each(KINDS)("that is paused costs a moment, and not the call: %s", async (kind) => {
