@@ -10,6 +10,9 @@ const INTERVAL_MS = 500;
 /** A vote younger than this is most likely being decided right now, so nobody asks about it. */
 const ASK_AFTER_MS = 1_000;
 const PAUSE_MS_MAX = 30_000;
+/** Those that are looked at, oldest first: what a few minutes without a register leave behind. */
+const LOOKED_AT_MAX = 10_000;
+/** Asked about at once. */
 const BATCH_MAX = 500;
 
 export interface InquiryOptions {
@@ -39,7 +42,7 @@ export class Inquiries {
       name: "inquiry",
       intervalMs: INTERVAL_MS,
       tick: async () => {
-        this.#note(await options.votes.inDoubt(BATCH_MAX));
+        this.#note(await options.votes.inDoubt(LOOKED_AT_MAX));
         await this.#inquire();
         return false;
       },
@@ -68,7 +71,7 @@ export class Inquiries {
   }
 
   async #inquire(): Promise<void> {
-    const { votes, supervisor, ask, settle, alarm } = this.#options;
+    const { supervisor } = this.#options;
     const now = supervisor.clock.now();
     const inquiries: Inquiry[] = [];
     for (const [txId, doubt] of this.#doubts) {
@@ -79,7 +82,12 @@ export class Inquiries {
         doubt.pauseMs = Math.min(doubt.pauseMs * (1.5 + supervisor.clock.random()), PAUSE_MS_MAX);
       doubt.askAt = now + doubt.pauseMs;
     }
-    if (inquiries.length === 0) return;
+    for (let from = 0; from < inquiries.length; from += BATCH_MAX)
+      await this.#ask(inquiries.slice(from, from + BATCH_MAX));
+  }
+
+  async #ask(inquiries: Inquiry[]): Promise<void> {
+    const { votes, ask, settle, alarm } = this.#options;
     const replies = await ask(inquiries);
     await Promise.all(
       inquiries.map(async ({ txId }, i) => {
@@ -87,7 +95,7 @@ export class Inquiries {
         if (reply === "pending" || reply === undefined) return;
         if (reply === "forgotten") {
           // Or settled here while the question was under way, by another replica, and forgotten rightly.
-          if ((await votes.inDoubt(BATCH_MAX)).includes(txId))
+          if ((await votes.inDoubt(LOOKED_AT_MAX)).includes(txId))
             alarm("a vote in doubt here is forgotten by the register", { txId });
           return;
         }

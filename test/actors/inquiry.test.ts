@@ -23,9 +23,9 @@ function start(options: Pick<InquiryOptions, "ask"> & { inDoubt: () => string[] 
   supervisor = new Supervisor({ warn: () => {} }, fast);
   new Inquiries({
     votes: {
-      inDoubt: async () => {
+      inDoubt: async (limit) => {
         ticks++;
-        return options.inDoubt();
+        return options.inDoubt().slice(0, limit);
       },
     },
     supervisor,
@@ -47,6 +47,21 @@ test("an outcome is carried out; pending changes nothing and is asked again", as
   });
   await until("the outcome is carried out", () => settled.length > 0);
   expect(settled).toEqual([["a", "abort"]]);
+});
+
+test("many are all waited for from the beginning, and asked about in batches", async () => {
+  const left = new Set(Array.from({ length: 1_200 }, (_, i) => `${i}`));
+  const batches: number[] = [];
+  const { settled } = start({
+    inDoubt: () => [...left],
+    ask: async (inquiries) => {
+      batches.push(inquiries.length);
+      for (const { txId } of inquiries) left.delete(txId);
+      return inquiries.map(() => "abort");
+    },
+  });
+  await until("all are settled", () => settled.length === 1_200);
+  expect(batches).toEqual([500, 500, 200]);
 });
 
 test("a vote that is in doubt and forgotten needs an operator", async () => {
