@@ -50,3 +50,6 @@ const UUID = /^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$/;
 
 /** True for a lower-case hyphenated UUID of any version. */
 export const isId = (value: unknown): value is string => typeof value === "string" && UUID.test(value);
+
+/** Below every id there is. */
+export const LOWEST_ID = "00000000-0000-0000-0000-000000000000";

@@ -8,6 +8,7 @@ import type { Context, ServiceSchema } from "moleculer";
 import type { InquiryReply, Outcome, TxId } from "../actors/protocol/messages.ts";
 import type { Page, VoteReport } from "../actors/protocol/reports.ts";
 import { ShopError } from "../lib/errors.ts";
+import { LOWEST_ID } from "../lib/ids.ts";
 import type { Queryable } from "./database.mixin.ts";
 import {
   closeHeuristics,
@@ -23,7 +24,6 @@ const ASK_INTERVAL_MS = 5_000;
 const ASK_MAX = 500;
 /** More of them need no exact number. */
 const COUNTED_MAX = 1_000;
-const NO_TX = "00000000-0000-0000-0000-000000000000";
 
 /** How operators reach a participant's rows. */
 export interface OperatedVotes {
@@ -102,7 +102,7 @@ export function operatedMixin(votes: OperatedVotes): Partial<ServiceSchema> {
     created() {
       measure(this, async () => {
         if (!this.db) return [];
-        const open = await findOpen(this.db, NO_TX, COUNTED_MAX);
+        const open = await findOpen(this.db, LOWEST_ID, COUNTED_MAX);
         return [["shop_heuristics_open_transactions", open.length]];
       });
     },

@@ -9,6 +9,7 @@
  * each records it durably, and it stays open until an operator closes it.
  */
 import { ERRORS, type ErrorCode, ShopError } from "../../lib/errors.ts";
+import { LOWEST_ID } from "../../lib/ids.ts";
 import type { Outcome, TxId } from "../protocol/messages.ts";
 import type { RegisterReport, VoteReport } from "../protocol/reports.ts";
 import {
@@ -45,8 +46,6 @@ export interface ForceCommand {
   heuristic?: string[] | undefined;
 }
 
-const FIRST = "00000000-0000-0000-0000-000000000000";
-
 export class Operators {
   readonly #ports: OperatorPorts;
 
@@ -60,7 +59,7 @@ export class Operators {
     after: TxId | undefined,
     limit: number,
   ): Promise<TransactionPage> {
-    const page = { after: after ?? FIRST, limit: limit + 1 };
+    const page = { after: after ?? LOWEST_ID, limit: limit + 1 };
     const message = state === "in-doubt" ? "inDoubt" : "heuristics";
     const { answers, unreachable } = await this.#askAll<TxId[]>(
       this.#ports.participants().map((name) => [name, message, page]),

@@ -9,6 +9,7 @@ import type { Clock } from "../../actors/clock.ts";
 import type { PrepareReply, TxId } from "../../actors/protocol/messages.ts";
 import type { Supervisor } from "../../actors/supervisor.ts";
 import { isError, ShopError } from "../../lib/errors.ts";
+import { LOWEST_ID } from "../../lib/ids.ts";
 import { unavailable } from "../../mixins/database.errors.ts";
 import type { Database } from "../../mixins/database.mixin.ts";
 import type { Authorization, CardGateway } from "./gateway.ts";
@@ -49,6 +50,7 @@ export class CardCaller {
   readonly #db: Database;
   readonly #authorizing = new Map<TxId, Authorizing>();
   readonly #paying = new Map<TxId, Promise<boolean>>();
+  #lookedUpTo = LOWEST_ID;
   readonly #answers;
   readonly #payments;
   readonly #clock: Clock;
@@ -82,7 +84,7 @@ export class CardCaller {
       capacity: Number.POSITIVE_INFINITY,
       inFlightMax: 2,
       behaviour: async (batch: Owed[]) => {
-        await clearDebts(db, batch);
+        await clearDebts(db, sorted(batch));
         return batch.map(() => true);
       },
     });
@@ -242,14 +244,18 @@ export class CardCaller {
     }
   }
 
+  /** Page after page, then from the beginning: debts that cannot be paid must not keep the others from their turn. */
   async #payOldDebts(): Promise<boolean> {
-    const debts = await findDebts(this.#db, DEBTS_MAX);
+    const debts = await findDebts(this.#db, this.#lookedUpTo, DEBTS_MAX);
+    this.#lookedUpTo = (debts.length === DEBTS_MAX && debts.at(-1)?.txId) || LOWEST_ID;
     const paid = await Promise.all(debts.map(({ txId, debt }) => this.#pay(txId, debt)));
     return debts.length === DEBTS_MAX && paid.includes(true);
   }
 }
 
-const sorted = (answers: Answer[]): Answer[] => [...answers].sort((a, b) => (a.txId < b.txId ? -1 : 1));
+/** Replicas lock rows in one order. */
+const sorted = <Each extends { txId: TxId }>(batch: Each[]): Each[] =>
+  batch.toSorted((a, b) => (a.txId < b.txId ? -1 : 1));
 
 const errorReply = (err: Error & { type?: string }): PrepareReply => ({
   kind: "error",

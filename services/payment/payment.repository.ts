@@ -124,11 +124,12 @@ export async function clearDebts(db: Queryable, paid: Owed[]): Promise<void> {
   });
 }
 
-export async function findDebts(db: Queryable, limit: number): Promise<Owed[]> {
+/** Those above `after`, oldest first. */
+export async function findDebts(db: Queryable, after: TxId, limit: number): Promise<Owed[]> {
   const { rows } = await db.query<{ tx_id: TxId; debt: Debt }>({
     name: "find-debts",
-    text: "select tx_id, debt from payments where debt is not null order by tx_id limit $1",
-    values: [limit],
+    text: "select tx_id, debt from payments where debt is not null and tx_id > $1 order by tx_id limit $2",
+    values: [after, limit],
   });
   return rows.map((row) => ({ txId: row.tx_id, debt: row.debt }));
 }

@@ -92,10 +92,10 @@ export const PAYMENT: Record<string, Simulated> = {
     return [];
   },
 
-  "find-debts": (view, [limit]) =>
+  "find-debts": (view, [after, limit]) =>
     view
       .all<PaymentVote>("payments")
-      .filter(({ debt }) => debt)
+      .filter(({ tx_id, debt }) => debt && tx_id > (after as TxId))
       .slice(0, limit as number)
       .map(({ tx_id, debt }) => ({ tx_id, debt })),
 

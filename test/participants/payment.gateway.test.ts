@@ -1,6 +1,7 @@
 /** Payment and its card gateway: slow, silent, failing and late answers, and crashes between the steps. */
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from "@jest/globals";
 import type { PrepareEntry } from "../../actors/protocol/messages.ts";
+import { newId } from "../../lib/ids.ts";
 import { type Database, openDatabase } from "../../mixins/database.mixin.ts";
 import { cloneDatabases, type TestDatabases } from "../harness/databases.ts";
 import { ScriptedGateway } from "../support/card-gateway.ts";
@@ -198,6 +199,28 @@ describe("an abort", () => {
     away = false;
     await until("the debt is paid", async () => (await row(held.txId))?.debt === null);
     expect(gateway.cards.get(held.txId)).toBe("voided");
+  });
+
+  test("has its card voided although more debts than are looked at together can never be paid", async () => {
+    const lost = Array.from({ length: 200 }, () => newId());
+    await db.query({
+      text: `insert into payments (tx_id, state, debt) select t, 'committed', 'capture' from unnest($1::uuid[]) as t`,
+      values: [lost],
+    });
+    try {
+      const replica = await open();
+      const held = entry("tok_ok");
+      await replica.vote(held);
+      gateway.beforeVoid = () => {
+        gateway.beforeVoid = () => undefined;
+        throw new Error("away");
+      };
+      await replica.abort(held.txId);
+      await until("the debt is paid", async () => (await row(held.txId))?.debt === null);
+      expect(gateway.cards.get(held.txId)).toBe("voided");
+    } finally {
+      await db.query({ text: "delete from payments where tx_id = any($1::uuid[])", values: [lost] });
+    }
   });
 });
 
