@@ -71,9 +71,10 @@ export interface Failure {
 
 /**
  * The result of `run`, always a value. `durable`: the participants whose commit is known to be durable.
+ * `released`: everybody has answered the abort, so nothing is held for it any more; looked after where there are refusals.
  * `unknown`: no outcome could be learned in time; `prepared` voted yes and will learn it by themselves.
  */
 export type RunResult =
   | { outcome: "commit"; txId: TxId; durable: string[] }
-  | { outcome: "abort"; txId: TxId; refusals: ReportedRefusal[]; failures: Failure[] }
+  | { outcome: "abort"; txId: TxId; refusals: ReportedRefusal[]; failures: Failure[]; released: boolean }
   | { outcome: "unknown"; txId: TxId; prepared: string[] };

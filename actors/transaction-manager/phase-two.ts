@@ -1,6 +1,7 @@
 /**
  * Phase two: a decision that is stored is carried out. A commit goes to everybody who voted, and the register hears who
- * has acknowledged it; what fails here is brought again by recovery. An abort is told once: whoever misses it asks.
+ * has acknowledged it; what fails here is brought again by recovery. An abort is told while a caller waits for it: whoever
+ * misses it asks.
  */
 import type { Mailbox } from "../mailbox.ts";
 import type { Drive } from "../protocol/driver.ts";
@@ -66,28 +67,42 @@ export class PhaseTwo {
     return this.#acknowledge(txId, participants, delivered);
   }
 
-  /** Tells everybody and waits for the answers, because after a refusal the client may count on what is released. A
-   *  participant that cannot be reached asks for the outcome by itself. */
-  async abort({ txId, enlisted }: Drive): Promise<void> {
-    const told = enlisted.map(async (participant) => {
-      const reply = await this.#of(participant).abort.ask(txId);
-      if (reply === "contradiction" || reply === "heuristic")
-        this.#options.alarm(
-          reply === "heuristic"
-            ? `heuristic-mixed: the transaction is aborted, an operator committed at ${participant}`
-            : `${participant} had committed what is aborted`,
-          { txId, participant },
-        );
-    });
-    await Promise.allSettled(told);
+  /**
+   * Tells everybody, and until `by` again who has not answered, because after a refusal the client may count on what is
+   * released. Resolves to whether all have. A participant that cannot be reached asks for the outcome by itself.
+   */
+  async abort({ txId, enlisted }: Drive, by: number): Promise<boolean> {
+    const told = enlisted.map((participant) => this.#insist(by, () => this.#release(participant, txId)));
+    return (await Promise.all(told)).every(Boolean);
+  }
+
+  /** False where it must be told again. */
+  async #release(participant: string, txId: TxId): Promise<boolean> {
+    const reply = await this.#of(participant)
+      .abort.ask(txId)
+      .catch(() => "pending");
+    if (reply === "contradiction" || reply === "heuristic")
+      this.#options.alarm(
+        reply === "heuristic"
+          ? `heuristic-mixed: the transaction is aborted, an operator committed at ${participant}`
+          : `${participant} had committed what is aborted`,
+        { txId, participant },
+      );
+    return reply !== "pending";
   }
 
   /** A commit that a caller waits for: brought again until it is in `durable`, or the caller's time is up. */
   async #deliverInTime(to: string, txId: TxId, by: number, durable: Set<string>): Promise<Acknowledged> {
+    const done = await this.#insist(by, () => this.#deliver(to, txId, "commit"));
+    if (done === "done") durable.add(to);
+    return done;
+  }
+
+  /** Repeats what has not succeeded, until it has or the time is up. */
+  async #insist<Result>(by: number, work: () => Promise<Result | false>): Promise<Result | false> {
     const { clock } = this.#options;
     for (let failures = 0; ; failures++) {
-      const done = await this.#deliver(to, txId, "commit");
-      if (done === "done") durable.add(to);
+      const done = await work();
       const pauseMs = backOffMs(failures);
       if (done || clock.now() + pauseMs >= by) return done;
       await clock.sleep(pauseMs);

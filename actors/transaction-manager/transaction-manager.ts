@@ -153,8 +153,9 @@ export class TransactionManager {
         return { outcome: "unknown", txId, prepared: drive.prepared };
 
       if (decision === "abort") {
-        await patience.whole(this.#phaseTwo.abort(drive));
-        return { outcome: "abort", txId, refusals: drive.refusals, failures: drive.failures };
+        const { refusals, failures } = drive;
+        const released = await patience.whole(this.#phaseTwo.abort(drive, drive.refused ? answerBy : 0));
+        return { outcome: "abort", txId, refusals, failures, released: released === true };
       }
       const { durable, awaited } = this.#commit(drive, terms.durableAt, answerBy);
       await patience.whole(awaited);
@@ -195,7 +196,7 @@ export class TransactionManager {
     if (stored !== proposal.outcome) return stored;
     if (stored === "commit")
       await this.#commit(drive, proposal.participants, this.#options.clock.now() + FORCE_MS).awaited;
-    else await this.#phaseTwo.abort(drive);
+    else await this.#phaseTwo.abort(drive, 0);
     return stored;
   }
 
@@ -275,7 +276,7 @@ export class TransactionManager {
     try {
       const decision = await deciding;
       if (decision === "commit") this.#commit(drive, [], 0);
-      else if (decision === "abort") await this.#phaseTwo.abort(drive);
+      else if (decision === "abort") await this.#phaseTwo.abort(drive, 0);
     } finally {
       this.#live.delete(drive.txId);
     }

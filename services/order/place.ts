@@ -6,7 +6,8 @@
  * |---|---|
  * | commit, durable at order | 201 |
  * | commit, order not yet | 202, and the order is confirmed a moment later |
- * | abort | 409 or 402 for a no, 5xx where votes are missing: nothing is held, the key is free |
+ * | abort | 409 or 402 for a no: nothing is held, the key is free; 5xx where votes are missing |
+ * | abort with a no, and somebody may hold something still | 504: the same key gets the no |
  * | unknown, order has voted | 202: the order says pending until it knows |
  * | either of the two, and order's database is away | 504 |
  * | unknown, order has not voted | 504: the same key gets the truth |
@@ -104,7 +105,8 @@ export async function place(command: PlaceCommand, bodyHash: string, ports: Plac
       replaces = command.idempotencyKey === undefined ? undefined : result.txId;
       quote = await ports.quote(command.items, true);
     } else if (refusal) {
-      throw refusalError(refusal, lines);
+      // A no says that nothing is held, which is not known here. (A manager of the version before does not say.)
+      throw result.released === false ? failureError([]) : refusalError(refusal, lines);
     } else {
       throw failureError(result.failures);
     }

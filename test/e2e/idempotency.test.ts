@@ -1,6 +1,7 @@
 /** One Idempotency-Key, one order: over HTTP, with every service and a real PostgreSQL. */
 import { afterAll, beforeAll, expect, test } from "@jest/globals";
 import type { RunResult } from "../../actors/protocol/messages.ts";
+import type { Queryable } from "../../mixins/database.mixin.ts";
 import { ADMIN, startTestShop, type TestShop } from "../harness/shop.ts";
 import { expectStatus, Shopper, type User } from "../support/client.ts";
 import { until } from "../support/until.ts";
@@ -35,6 +36,24 @@ test("a repeat gets the same status and body, and says that it is a replay", asy
   }
   expect(await client.quiet(product.id)).toMatchObject({ stock: 99 });
 });
+
+test.each(["product", "order"])(
+  "a refusal is heard when %s holds nothing any more, whatever it takes to tell it",
+  async (service) => {
+    const { id } = await client.addProduct(admin, { stock: 1 });
+    const key = `refused-${service}`;
+    const { db } = shop.broker.getLocalService(service) as unknown as { db: Queryable };
+    const query = db.query.bind(db);
+    db.query = (async (statement) => {
+      if (!statement.name?.startsWith("abort-")) return query(statement);
+      db.query = query;
+      throw new Error("Connection terminated unexpectedly");
+    }) as Queryable["query"];
+    expectStatus(await client.buy(ann, id, { key, card: "tok_declined" }), 402);
+    expect((await client.get(`/products/${id}`)).body).toMatchObject({ available: 1 });
+    expectStatus(await client.buy(ann, id, { key }), 201);
+  },
+);
 
 test("fifty requests at once are one order: the others are replays or told that it is running", async () => {
   const product = await client.addProduct(admin);

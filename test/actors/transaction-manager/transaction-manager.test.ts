@@ -135,6 +135,17 @@ test("an abort that meets a commit alarms, and changes no outcome", async () => 
 });
 
 describe("a run", () => {
+  test("that is refused tells its abort until everybody has heard it, and says so", async () => {
+    const { manager, of } = bench.manager();
+    of("order").vote = () => NO;
+    const abort = of("product").abort.bind(of("product"));
+    let lost = 2;
+    of("product").abort = async (txIds) => (lost-- > 0 ? txIds.map(() => "pending") : abort(txIds));
+    const result = await manager.run(REQUESTS, RUN);
+    expect(result).toMatchObject({ outcome: "abort", refusals: [{ participant: "order" }], released: true });
+    expect(of("product").states.get(result.txId)).toBe("aborted");
+  });
+
   test("hears of the first no without waiting for the other votes", async () => {
     const { manager, of } = bench.manager();
     const held = gate();
@@ -230,7 +241,7 @@ describe("a run answers in time", () => {
     const held = gate();
     of("order").vote = () => NO;
     of("product").before = (phase) => (phase === "abort" ? held.promise : undefined);
-    expect(await timed(manager.run(REQUESTS, BRIEF))).toMatchObject({ outcome: "abort" });
+    expect(await timed(manager.run(REQUESTS, BRIEF))).toMatchObject({ outcome: "abort", released: false });
     held.open();
   });
 
