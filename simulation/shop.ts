@@ -325,6 +325,7 @@ export class Shop {
           throw new ShopError("request_in_progress", "The order is being confirmed; ask again.");
       },
       markAnsweredPending: (txId) => markAnsweredPending(db, txId),
+      now: () => this.#world.now,
       today: () => new Date(EPOCH_MS + Math.floor(this.#world.now) + node.wallClockOffMs),
       foreign: [],
     };

@@ -70,6 +70,7 @@ const service: ServiceSchema = {
       grpc: "shop.v1.Orders/PlaceOrder",
       auth: "user",
       retry: false,
+      timeout: 5_000,
       // What fails behind it has breakers of its own, and a refused order is no fault of this node.
       circuitBreaker: { enabled: false },
       // A repeat meets the first try where that is remembered, and is answered at once.
@@ -205,6 +206,7 @@ const service: ServiceSchema = {
             return undefined;
           }),
         today: () => new Date(),
+        now: () => performance.now(),
         foreign: Object.keys(config.foreignParticipants),
       };
     },

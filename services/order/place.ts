@@ -50,16 +50,21 @@ export interface PlacePorts {
   foreign: readonly string[];
   /** For the date that the order bears, and nothing else. */
   today(): Date;
+  /** Milliseconds, by a clock that cannot jump. */
+  now(): number;
 }
 
-/** All votes within 3 s: a slow card takes 2. The client hears something within 5 s. */
-const PREPARE_MS = 3_000;
+/** The client hears something within 5 s, the action's time limit. What an attempt comes after shortens it, down to the
+ *  least that is worth beginning. All votes within 3 s, where it has its whole time: a slow card takes 2. */
 const ANSWER_MS = 4_500;
+const ATTEMPT_MS_MIN = 500;
+const VOTES_SHARE = 2 / 3;
 /** One more attempt after a stale quote, and one after losing the key to a rival that then failed. */
 const ATTEMPTS_MAX = 3;
 
 /** `bodyHash` is that of `command`: the caller compares it, too. */
 export async function place(command: PlaceCommand, bodyHash: string, ports: PlacePorts): Promise<Placed> {
+  const answerBy = ports.now() + ANSWER_MS;
   let replaces: TxId | undefined;
   let quote: Quote | undefined;
   for (let attempt = 1; ; attempt++) {
@@ -70,6 +75,8 @@ export async function place(command: PlaceCommand, bodyHash: string, ports: Plac
     }
     quote ??= await price(command, ports);
     const { lines, total, currency } = quote;
+    const answerMs = answerBy - ports.now();
+    if (answerMs < ATTEMPT_MS_MIN) throw failureError([]);
     const request: OrderRequest = {
       userId: command.userId,
       idempotencyKey: command.idempotencyKey,
@@ -93,7 +100,7 @@ export async function place(command: PlaceCommand, bodyHash: string, ports: Plac
           ports.foreign.map((name) => [name, { userId: command.userId, total, currency, lines }]),
         ),
       },
-      { prepareMs: PREPARE_MS, answerMs: ANSWER_MS, durableAt: ["order"] },
+      { prepareMs: answerMs * VOTES_SHARE, answerMs, durableAt: ["order"] },
     );
     if (result.outcome !== "abort") return answerUndecided(result, toRow(result.txId, request), ports);
 
