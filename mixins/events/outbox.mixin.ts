@@ -37,12 +37,14 @@ const REPLAY_MS = 1_000;
 const PRUNE_MS = 60_000;
 /** A reader counts as silent only where it could ask: after a shop was off for long, readers get so much time to come back. */
 const READERS_BACK_MS = 600_000;
-/** How old it may be what is written down of a reader, by which nothing but deletion and a new carrier go. */
+/** How old it may be what is written down of a reader that is on its way, by which nothing but deletion and a new carrier go. */
 const NOTED_MS = 60_000;
 
 /** What is known here of a reader. */
 interface Reader {
   position: number;
+  /** As it is written down, and when that was. */
+  noted: number;
   notedAt: number;
 }
 
@@ -169,10 +171,15 @@ export const outboxMixin: Partial<ServiceSchema> = {
 
     async note(consumer: string, position: number): Promise<void> {
       const now = performance.now();
-      const notedAt = (this.readers as Map<string, Reader>).get(consumer)?.notedAt ?? -NOTED_MS;
-      const isDue = now - notedAt >= NOTED_MS;
+      const known = (this.readers as Map<string, Reader>).get(consumer);
+      // One that has stopped is written down at once: it has everything, and whoever looks shall see that.
+      const hasStopped = known?.position === position && known.noted !== position;
+      const isDue = !known || hasStopped || now - known.notedAt >= NOTED_MS;
       if (isDue) await noteReader(this.db, consumer, position);
-      this.readers.set(consumer, { position, notedAt: isDue ? now : notedAt });
+      this.readers.set(
+        consumer,
+        isDue ? { position, noted: position, notedAt: now } : { ...known, position },
+      );
     },
 
     async prune(): Promise<boolean> {

@@ -15,7 +15,7 @@ export interface Reader {
   askedAt: string;
 }
 
-/** By teller and name. Positions are those of a minute ago at most. */
+/** By teller and name. The position of a reader that is on its way is that of a minute ago at most. */
 export async function readersOf(urls: Urls): Promise<Reader[]> {
   const found = await Promise.all(
     Object.entries(urls).map(([teller, url]) =>

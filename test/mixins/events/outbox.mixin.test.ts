@@ -312,6 +312,20 @@ test("the lag is what is not published, and what a reader has not taken", async 
   });
 });
 
+test("where a reader is is written down as soon as it rests", async () => {
+  const ask = (after: number) => broker.call("order.events", { consumer: "resting", after, limit: 1 });
+  const noted = async () =>
+    (
+      await db.query<{ position: number }>({
+        text: "select position from outbox_readers where consumer = 'resting'",
+      })
+    ).rows[0]?.position;
+  for (const after of [0, 5, 6]) await ask(after);
+  expect(await noted()).toBe(0);
+  await ask(6);
+  expect(await noted()).toBe(6);
+});
+
 test("refused events that an operator wants sent again go in the order of the log, in whatever order they were kept", async () => {
   for (const position of [9, 4, 7]) {
     const event = { id: newId(), type: "told", version: 1, key: newId(), payload: {}, traceparent: null };
