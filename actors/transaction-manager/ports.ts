@@ -20,6 +20,8 @@ export interface Acknowledgement {
 export interface UnacknowledgedCommit {
   txId: TxId;
   participants: string[];
+  /** As the register writes it. */
+  decidedAt: string;
 }
 
 export interface RegisterPort {
@@ -28,8 +30,8 @@ export interface RegisterPort {
   /** The stored outcomes; undefined where nobody has decided, `forgotten` below the watermark. */
   read(txIds: TxId[]): Promise<(Outcome | "forgotten" | undefined)[]>;
   acknowledge(acknowledgements: Acknowledgement[]): Promise<void>;
-  /** Commits that some participant has not acknowledged, oldest first, decided more than `ageMs` ago. */
-  unacknowledged(ageMs: number, limit: number): Promise<UnacknowledgedCommit[]>;
+  /** Commits that some participant has not acknowledged, oldest first, decided more than `ageMs` ago and later than `after`. */
+  unacknowledged(ageMs: number, limit: number, after?: UnacknowledgedCommit): Promise<UnacknowledgedCommit[]>;
 
   /** Notes who is about to be enlisted for the first time, excluded by `raiseWatermark`. Answers the watermark. Repeatable. */
   enrol(participants: readonly string[]): Promise<TxId>;

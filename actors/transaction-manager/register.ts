@@ -3,6 +3,7 @@
  * to a replica that lacks an acknowledged commit, and is read on the primary only.
  */
 
+import { LOWEST_ID } from "../../lib/ids.ts";
 import { sqlState } from "../../mixins/database.errors.ts";
 import type { Queryable } from "../../mixins/database.mixin.ts";
 import type { Outcome, TxId } from "../protocol/messages.ts";
@@ -85,18 +86,20 @@ export function register(db: Queryable): RegisterPort {
       });
     },
 
-    async unacknowledged(ageMs, limit): Promise<UnacknowledgedCommit[]> {
-      const { rows } = await db.query<{ tx_id: TxId; participants: string[] }>({
+    async unacknowledged(ageMs, limit, after): Promise<UnacknowledgedCommit[]> {
+      const { rows } = await db.query<{ tx_id: TxId; participants: string[]; at: string }>({
         name: "unacknowledged",
         text: `
-          select tx_id, array(select unnest(participants) except select unnest(acknowledged)) as participants
+          select tx_id, array(select unnest(participants) except select unnest(acknowledged)) as participants,
+            decided_at::text as at
           from decisions
           where not settled and decided_at <= now() - make_interval(secs => $1::float8 / 1000)
-          order by decided_at
+            and (decided_at, tx_id) > ($3::timestamptz, $4::uuid)
+          order by decided_at, tx_id
           limit $2`,
-        values: [ageMs, limit],
+        values: [ageMs, limit, after?.decidedAt ?? "-infinity", after?.txId ?? LOWEST_ID],
       });
-      return rows.map((row) => ({ txId: row.tx_id, participants: row.participants }));
+      return rows.map((row) => ({ txId: row.tx_id, participants: row.participants, decidedAt: row.at }));
     },
 
     async enrol(participants) {

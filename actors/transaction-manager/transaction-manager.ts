@@ -29,7 +29,7 @@ import {
 } from "./participant-mailboxes.ts";
 import { BACK_OFF_MS, backOffMs, Patience } from "./patience.ts";
 import { type Delivery, PhaseTwo } from "./phase-two.ts";
-import type { ManagerOptions, Proposal, RunOptions } from "./ports.ts";
+import type { ManagerOptions, Proposal, RunOptions, UnacknowledgedCommit } from "./ports.ts";
 
 /** Until when one run does what. */
 interface Terms {
@@ -62,6 +62,7 @@ export class TransactionManager {
   #floor: TxId = "";
   /** Decisions and phase two that nobody waits for, until they are carried out or given to recovery. */
   readonly #unfinished = new Set<Promise<void>>();
+  #recoveredUpTo: UnacknowledgedCommit | undefined;
   #isStopping = false;
 
   constructor(options: ManagerOptions) {
@@ -179,7 +180,9 @@ export class TransactionManager {
 
   /** Re-drives commits that lack an acknowledgement (rule 6). Answers true where more are waiting. */
   async recover(ageMs: number, limit = 500): Promise<boolean> {
-    const commits = await this.#options.register.unacknowledged(ageMs, limit);
+    // Page after page, then from the beginning: what somebody cannot acknowledge must not keep the others from it.
+    const commits = await this.#options.register.unacknowledged(ageMs, limit, this.#recoveredUpTo);
+    this.#recoveredUpTo = commits.length === limit ? commits.at(-1) : undefined;
     const acknowledged = await Promise.all(
       commits.map(({ txId, participants }) => this.#phaseTwo.repeat(txId, participants)),
     );

@@ -105,14 +105,17 @@ export const REGISTER: Record<string, Simulated> = {
   },
 
   unacknowledged(view, values) {
-    const [ageMs, limit] = values as [number, number];
+    const [ageMs, limit, after, afterId] = values as [number, number, string, TxId];
+    const afterMs = after === "-infinity" ? Number.NEGATIVE_INFINITY : Number(after);
     return view
       .all<Decision>("decisions")
       .filter((row) => !row.settled && row.decided_at <= view.nowMs - ageMs)
-      .sort((a, b) => a.decided_at - b.decided_at)
+      .filter((row) => row.decided_at > afterMs || (row.decided_at === afterMs && row.tx_id > afterId))
+      .sort((a, b) => a.decided_at - b.decided_at || (a.tx_id < b.tx_id ? -1 : 1))
       .slice(0, limit)
-      .map(({ tx_id, participants, acknowledged }) => ({
+      .map(({ tx_id, participants, acknowledged, decided_at }) => ({
         tx_id,
+        at: String(decided_at),
         participants: participants.filter((name) => !acknowledged.includes(name)),
       }));
   },
