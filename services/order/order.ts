@@ -98,7 +98,7 @@ export function mergeItems(
   if (merged.size > PRODUCTS_MAX)
     faults.push({
       pointer: "/items",
-      code: "arrayMax",
+      code: "array_max",
       message: `an order holds up to ${PRODUCTS_MAX} distinct products, not ${merged.size}`,
     });
   for (const [productId, quantity] of merged) {
@@ -106,7 +106,7 @@ export function mergeItems(
     const line = items.findLastIndex((item) => item.productId === productId);
     faults.push({
       pointer: `/items/${line}/quantity`,
-      code: "numberMax",
+      code: "number_max",
       message: `the lines of one product add up to ${quantity}, more than ${QUANTITY_MAX}`,
     });
   }
