@@ -88,12 +88,21 @@ export function toOrder(row: OrderRow, paymentStatus: PaymentStatus = PAYMENT_ST
   };
 }
 
+interface Item {
+  productId: string;
+  quantity: number;
+}
+
+/** UUIDs are equal whatever their case; everything behind the edge compares them as text. */
+const idOf = ({ productId }: Item): string => productId.toLowerCase();
+
 /** The same product on two lines is one line with the sum. Keeps the order of first appearance. */
-export function mergeItems(
-  items: readonly { productId: string; quantity: number }[],
-): { productId: string; quantity: number }[] {
+export function mergeItems(items: readonly Item[]): Item[] {
   const merged = new Map<string, number>();
-  for (const { productId, quantity } of items) merged.set(productId, (merged.get(productId) ?? 0) + quantity);
+  for (const item of items) {
+    const productId = idOf(item);
+    merged.set(productId, (merged.get(productId) ?? 0) + item.quantity);
+  }
   const faults: Fault[] = [];
   if (merged.size > PRODUCTS_MAX)
     faults.push({
@@ -103,7 +112,7 @@ export function mergeItems(
     });
   for (const [productId, quantity] of merged) {
     if (quantity <= QUANTITY_MAX) continue;
-    const line = items.findLastIndex((item) => item.productId === productId);
+    const line = items.findLastIndex((item) => idOf(item) === productId);
     faults.push({
       pointer: `/items/${line}/quantity`,
       code: "number_max",

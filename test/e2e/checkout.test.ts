@@ -53,6 +53,12 @@ test("a customer registers, logs in, finds a product, buys it and reads the orde
   expect(await client.quiet(mug.id)).toMatchObject({ stock: 7, available: 7 });
 });
 
+test("a product is bought by its id in either case", async () => {
+  const { id } = await client.addProduct(admin);
+  const bought = await client.buy(ann, id.toUpperCase());
+  expect(bought).toMatchObject({ status: 201, body: { items: [{ productId: id }] } });
+});
+
 test("200 buyers at once share a stock of 50: 50 orders, 150 refusals, nothing reserved", async () => {
   const product = await client.addProduct(admin, { stock: 50 });
   const buyers = await Promise.all(Array.from({ length: 20 }, () => client.register("Buyer")));

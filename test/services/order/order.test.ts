@@ -12,9 +12,21 @@ const faultsOf = (items: { productId: string; quantity: number }[]): unknown => 
 };
 
 describe("the items of an order", () => {
+  test("are one for each product, whatever the case of its id, in the order of first appearance", () => {
+    const [mug, cup] = [newId(), newId()];
+    const lines = [mug.toUpperCase(), cup, mug].map((productId) => ({ productId, quantity: 2 }));
+    expect(mergeItems(lines)).toEqual([
+      { productId: mug, quantity: 4 },
+      { productId: cup, quantity: 2 },
+    ]);
+  });
+
   test("are refused where one product is ordered too often, at its last line", () => {
     const [mug, cup] = [newId(), newId()];
-    const items = [mug, cup, mug, cup].map((productId, i) => ({ productId, quantity: i === 3 ? 1 : 60_000 }));
+    const items = [mug, cup, mug.toUpperCase(), cup].map((productId, i) => ({
+      productId,
+      quantity: i === 3 ? 1 : 60_000,
+    }));
     expect(faultsOf(items)).toMatchObject([{ pointer: "/items/2/quantity", code: "number_max" }]);
   });
 
