@@ -21,7 +21,7 @@ import { GET_OPENAPI, LIST_OPENAPI, PLACE_OPENAPI } from "./openapi.ts";
 import { operatedOrders } from "./order.operated.ts";
 import { orderParticipant } from "./order.participant.ts";
 import { findByKey, findOrder, listOrders, markAnsweredPending } from "./order.repository.ts";
-import { ITEMS, MONEY, mergeItems, type OrderRow, toOrder } from "./order.ts";
+import { atLines, ITEMS, MONEY, mergeItems, type OrderRow, toOrder } from "./order.ts";
 import {
   bodyHashOf,
   keyReused,
@@ -178,10 +178,13 @@ const service: ServiceSchema = {
       }
     },
 
-    ports(ctx: Context): PlacePorts {
+    ports(ctx: Context<PlaceParams>): PlacePorts {
       return {
         findByKey: (userId, key) => findByKey(this.db, userId, key),
-        quote: (items, fresh) => ctx.call<Quote, object>("product.quote", { items, fresh }),
+        quote: (items, fresh) =>
+          ctx.call<Quote, object>("product.quote", { items, fresh }).catch((err) => {
+            throw atLines(err, items, ctx.params.items);
+          }),
         run: (requests, options) =>
           ctx.call<RunResult, object>("transaction-manager.run", { requests, options }),
         outcomeOf: async (txId) => {

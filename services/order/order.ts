@@ -1,7 +1,7 @@
 /** The domain of order, pure: what an attempt to buy is, how it reads, and which of several noes the client hears. */
 import type { ReportedRefusal, TxId } from "../../actors/protocol/messages.ts";
 import { PARTICIPANTS } from "../../config/index.ts";
-import { ERRORS, type ErrorCode, type Fault, ShopError } from "../../lib/errors.ts";
+import { ERRORS, type ErrorCode, type ErrorExtra, type Fault, isError, ShopError } from "../../lib/errors.ts";
 import type { QuotedLine } from "../product/api.ts";
 import type { Order, OrderStatus, PaymentStatus } from "./api.ts";
 
@@ -122,6 +122,19 @@ export function mergeItems(items: readonly Item[]): Item[] {
   if (faults.length > 0)
     throw new ShopError("validation_failed", "The order is too large; split it.", { errors: faults });
   return [...merged].map(([productId, quantity]) => ({ productId, quantity }));
+}
+
+/** What product says of merged items, with pointers to the lines that the client wrote. */
+export function atLines(err: unknown, merged: readonly Item[], lines: readonly Item[]): unknown {
+  if (!isError(err, "validation_failed")) return err;
+  const { message, data } = err as { message: string; data: ErrorExtra };
+  const lineOf = (i: string) =>
+    String(lines.findIndex((line) => idOf(line) === merged[Number(i)]?.productId));
+  const errors = data.errors?.map((fault) => ({
+    ...fault,
+    pointer: fault.pointer?.replace(/(?<=^\/items\/)\d+/, lineOf),
+  }));
+  return new ShopError("validation_failed", message, { ...data, errors });
 }
 
 /** When several participants refuse, the client hears the one it can act on best: its own key, the goods, the card. */

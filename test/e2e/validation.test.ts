@@ -75,6 +75,15 @@ const INVALID: [what: string, path: () => string, body: () => unknown, pointer: 
     () => order({ items: [mug, dollars].map(({ id }) => ({ productId: id, quantity: 1 })) }),
     "/items/1/productId",
   ],
+  [
+    "mixed currencies behind two lines of one product",
+    orders,
+    () =>
+      order({
+        items: [mug.id, mug.id.toUpperCase(), dollars.id].map((productId) => ({ productId, quantity: 1 })),
+      }),
+    "/items/2/productId",
+  ],
   ["U+0000 in the card token", orders, () => order({ payment: { token: "tok\0" } }), "/payment/token"],
   [
     "half a character in the card token",
