@@ -32,8 +32,16 @@ export function stringFault(value: string): Omit<Fault, "pointer"> | undefined {
 /** `params` is what was validated; `parameters` names those of them that came from the path or the query. */
 export function faultsOf(data: unknown, params: unknown, parameters: ReadonlySet<string>): Fault[] {
   const faults: Fault[] = [];
+  const nulls = new Map<unknown[], number>();
   for (const item of Array.isArray(data) ? (data as ValidatorFault[]) : []) {
-    const steps = item.field?.match(/[^.[\]']+/g) ?? [];
+    const steps: string[] = item.field?.match(/[^.[\]']+/g) ?? [];
+    const value = valueAt(steps, params);
+    if (item.type === "required" && Array.isArray(value)) {
+      // The validator names the list where an item of it is null, once for each.
+      const found = value.indexOf(null, (nulls.get(value) ?? -1) + 1);
+      nulls.set(value, found);
+      steps.push(String(found));
+    }
     const place = (path: readonly string[]): Fault => ({
       ...(path[0] !== undefined && parameters.has(path[0])
         ? { parameter: path[0] }
@@ -42,7 +50,7 @@ export function faultsOf(data: unknown, params: unknown, parameters: ReadonlySet
       message: messageOf(item),
     });
     if (item.type === "objectStrict") {
-      for (const key of unknownKeys(item, steps, params)) {
+      for (const key of unknownKeys(item, value)) {
         if (faults.length === FAULTS_MAX) return faults;
         faults.push({ ...place([...steps, key]), code: "unknown_member", message: "is not known here" });
       }
@@ -52,12 +60,13 @@ export function faultsOf(data: unknown, params: unknown, parameters: ReadonlySet
   return faults;
 }
 
-/** The validator joins the keys with commas, which keys may contain; so they are read from the params themselves. */
-function unknownKeys(fault: ValidatorFault, steps: readonly string[], params: unknown): string[] {
-  let parent = params;
-  for (const step of steps) parent = (parent as Record<string, unknown> | undefined)?.[step];
+const valueAt = (steps: readonly string[], params: unknown): unknown =>
+  steps.reduce((parent, step) => (parent as Record<string, unknown> | undefined)?.[step], params);
+
+/** The validator joins the keys with commas, which keys may contain; so they are read from the value itself. */
+function unknownKeys(fault: ValidatorFault, value: unknown): string[] {
   const known = new Set(String(fault.expected ?? "").split(", "));
-  return Object.keys(parent ?? {}).filter((key) => !known.has(key));
+  return Object.keys(value ?? {}).filter((key) => !known.has(key));
 }
 
 /** Where the fault is stands beside it, and the validator's text for enums calls the allowed values the value. */

@@ -36,6 +36,16 @@ describe("422 validation_failed", () => {
     ]);
   });
 
+  test("points to each item that is null", async () => {
+    const body = { items: [{ quantity: 1 }, null, { quantity: 0 }, null] };
+    const reply = await gateway.send("/orders", { method: "POST", body, token: gateway.userToken });
+    expect(reply.body.errors).toMatchObject([
+      { pointer: "/items/1", code: "required" },
+      { pointer: "/items/2/quantity" },
+      { pointer: "/items/3", code: "required" },
+    ]);
+  });
+
   test("names at most a hundred faults", async () => {
     const body = { items: Array.from({ length: 3_000 }, () => ({ quantity: 0 })) };
     const reply = await gateway.send("/orders", { method: "POST", body, token: gateway.userToken });
