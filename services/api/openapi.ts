@@ -46,7 +46,7 @@ const HEADERS: Record<string, JsonSchema> = {
     schema: { type: "string", minLength: 1, maxLength: 255, pattern: "^[\\x21-\\x7e]+$" },
   },
   "If-Match": {
-    description: "The version the change is based on; 412 where it is no longer the current one.",
+    description: "The version the change is based on, or a list of them; 412 where none is the current one.",
     schema: { type: "string" },
   },
   "If-None-Match": {

@@ -184,17 +184,16 @@ export type EditResult =
   | { kind: "stale"; version: number }
   | { kind: "reserved"; reserved: number };
 
-/** Replaces all fields, if the version is still the expected one and the stock covers what is reserved. */
+/** Replaces all fields, if the version is among the expected ones and the stock covers what is reserved. */
 export function replaceProduct(
   db: Database,
   id: string,
   fields: ProductFields,
-  expectedVersion: number | undefined,
+  expected: readonly number[] | undefined,
   by: Author,
 ): Promise<EditResult> {
   return edit(db, id, async (tx, row) => {
-    if (expectedVersion !== undefined && expectedVersion !== row.version)
-      return { kind: "stale", version: row.version };
+    if (expected && !expected.includes(row.version)) return { kind: "stale", version: row.version };
     if (fields.stock < row.reserved) return { kind: "reserved", reserved: row.reserved };
     const delta = fields.stock - row.on_hand;
     await recordAdjustment(tx, id, delta, "replaced by an edit", by);

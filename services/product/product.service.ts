@@ -1,5 +1,4 @@
 /** The catalogue and its stock. Also a participant: a stock reservation is its vote. */
-import { hash } from "node:crypto";
 import type { Context, ServiceSchema } from "moleculer";
 import { config } from "../../config/index.ts";
 import { ShopError } from "../../lib/errors.ts";
@@ -16,6 +15,7 @@ import { participantMixin, type Votes } from "../../mixins/participant.mixin.ts"
 import { traceparentOf } from "../../mixins/traces.ts";
 import type { Product, ProductChanged, Quote, QuoteParams } from "./api.ts";
 import { DEMO_PRODUCTS } from "./demo.ts";
+import { etagOf, versionsOf } from "./etag.ts";
 import {
   type ListParams,
   type Page,
@@ -93,17 +93,6 @@ const LIST_PARAMS = {
   minPrice: PRICE_FILTER,
   maxPrice: PRICE_FILTER,
 } as const;
-
-/** The version leads, so that the ETag of a GET also serves as If-Match of a PUT, whatever the stock did meanwhile. */
-const etagOf = (product: Product): string =>
-  `"${product.version}-${hash("sha256", JSON.stringify(product), "base64url").slice(0, 16)}"`;
-
-/** `"3"`, `3`, or an ETag of ours; `*` and absence mean any version. */
-function versionOf(ifMatch: string | undefined): number | undefined {
-  if (ifMatch === undefined || ifMatch === "*") return undefined;
-  const version = /^(?:W\/)?"?(\d{1,9})(?:-[\w-]+)?"?$/.exec(ifMatch)?.[1];
-  return version === undefined ? -1 : Number(version); // not an ETag of ours, so no version it could match
-}
 
 const authorOf = (ctx: Context<object, Meta>): Author => ({
   userId: ctx.meta.user.id,
@@ -231,7 +220,7 @@ const service: ServiceSchema = {
         const { id, ...params } = ctx.params;
         const fields = toFields(params);
         const result = await this.refusingTakenSku(fields.sku, () =>
-          replaceProduct(this.db, id, fields, versionOf(ctx.meta.ifMatch), authorOf(ctx)),
+          replaceProduct(this.db, id, fields, versionsOf(ctx.meta.ifMatch), authorOf(ctx)),
         );
         await this.changed(ctx, id);
         return this.edited(id, result);

@@ -306,7 +306,7 @@ test("after all of these refusals the stock is what it was", async () => {
 });
 
 describe("a product", () => {
-  test("is edited under If-Match, and an ETag of before is stale", async () => {
+  test("is edited under If-Match, any tag of a list, and an ETag of before is stale", async () => {
     const made = await client.addProduct(admin, { sku: "EDITED" });
     const seen = await client.get(`/products/${made.id}`);
     const etag = seen.headers.etag as string;
@@ -319,6 +319,9 @@ describe("a product", () => {
       });
     expect(await edit(etag)).toMatchObject({ status: 200, body: { version: made.version + 1, stock: 3 } });
     expectProblem(await edit(etag), 412, "version_stale");
+    expectProblem(await edit(`W/"${made.version + 1}"`), 412, "version_stale");
+    expect(await edit(`${etag}, "${made.version + 1}"`)).toMatchObject({ status: 200 });
+    expect(await edit("*")).toMatchObject({ status: 200, body: { version: made.version + 3 } });
     const changed = await client.get(`/products/${made.id}`, undefined, { "if-none-match": etag });
     expect(changed.status).toBe(200);
   });

@@ -176,8 +176,8 @@ test("an order that waits for its card is confirmed by the services that replace
 test("a syntax error, a module that throws and a service that cannot start leave the old version running, each in one line; the file put right is loaded", async () => {
   const file = "services/product/product.service.ts";
   const mistakes: [string, string, RegExp][] = [
-    ["const etagOf =", "const etagOf = = ", /product\.service\.ts:\d+/],
-    ["const etagOf =", 'throw new Error("not today");\nconst etagOf =', /not today/],
+    ["const authorOf =", "const authorOf = = ", /product\.service\.ts:\d+/],
+    ["const authorOf =", 'throw new Error("not today");\nconst authorOf =', /not today/],
     ["await this.quotes.warm();", 'throw new Error("cold");', /cold/],
     ['name: "product",', 'nome: "product",', /no service schema/],
   ];
