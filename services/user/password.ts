@@ -9,11 +9,8 @@ import { COMMON_PASSWORDS } from "./password.common.ts";
 export const CODE_POINTS_MIN = 8;
 export const CODE_POINTS_MAX = 256;
 
-/**
- * UTF-16 units that a password may have before it is normalised: room for 256 code points, each written as a
- * letter and up to three combining marks.
- */
-export const UNITS_MAX = 1024;
+/** Code points that a password may have as it is written: NFKC makes one of four at most, a letter and three marks. */
+export const WRITTEN_MAX = 4 * CODE_POINTS_MAX;
 
 /** The form that is counted and hashed: the same for every keyboard and system that types the same text. */
 export const normalised = (password: string): string => password.normalize("NFKC");

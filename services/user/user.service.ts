@@ -23,7 +23,7 @@ import type {
 import { type AuthPort, openAuthPort } from "./auth.port.ts";
 import { ensureFirstAdmin } from "./first-admin.ts";
 import { type Hasher, openHasher } from "./password.hasher.ts";
-import { passwordFault, UNITS_MAX } from "./password.ts";
+import { passwordFault, WRITTEN_MAX } from "./password.ts";
 import {
   findContacts,
   findUserByEmail,
@@ -45,6 +45,12 @@ interface Meta {
   user: Identity | null;
 }
 
+/** The finer rules (the blocklist, and no minimum here, because NFKC makes eight characters of one) are password.ts's. */
+const NEW_PASSWORD = {
+  type: "string",
+  max: WRITTEN_MAX,
+  description: "8 to 256 characters, counted after NFKC.",
+} as const;
 const PEPPER_BYTES = 32;
 /** More than notification asks for at once. */
 const CONTACTS_MAX = 1_000;
@@ -63,8 +69,7 @@ const user = {
       params: {
         $$strict: true,
         email: { type: "string", trim: true, max: EMAIL_LENGTH_MAX, pattern: EMAIL_PATTERN },
-        // The finer rules (code points after NFKC, the blocklist) are password.ts's.
-        password: { type: "string", min: 8, max: UNITS_MAX },
+        password: NEW_PASSWORD,
         // Neither control characters nor half characters: PostgreSQL and mail headers take neither.
         name: {
           type: "string",
@@ -133,7 +138,7 @@ const user = {
       params: {
         $$strict: true,
         currentPassword: { type: "string", min: 1, max: 1024 },
-        newPassword: { type: "string", min: 8, max: UNITS_MAX },
+        newPassword: NEW_PASSWORD,
       },
       async handler(this: UserService, ctx: Context<PasswordParams, Meta>): Promise<void> {
         const { currentPassword, newPassword } = ctx.params;

@@ -116,7 +116,7 @@ const INVALID: [what: string, path: () => string, body: () => unknown, pointer: 
     "/expectedTotal/currency",
   ],
   ["no SKU", products, () => fields({ sku: "" }), "/sku"],
-  ["a SKU of 65 characters", products, () => fields({ sku: "x".repeat(65) }), "/sku"],
+  ["a SKU of 65 characters", products, () => fields({ sku: "🦊".repeat(65) }), "/sku"],
   ["a price of 0", products, () => fields({ price: { amount: 0, currency: "EUR" } }), "/price/amount"],
   [
     "a price above the limit",
@@ -155,6 +155,7 @@ const QUERIES: [what: string, path: () => string, parameter: string][] = [
   ["a price filter without a currency", query("minPrice=1"), "currency"],
   ["a price filter in fractions", query("currency=EUR&maxPrice=1.5"), "maxPrice"],
   ["U+0000 in q", query("q=%00"), "q"],
+  ["a q of 201 characters", query(`q=${encodeURIComponent("🦊".repeat(201))}`), "q"],
   ["a cursor that is none", query("cursor=nonsense"), "cursor"],
   ["a limit on orders", () => `/orders/user/${ann.id}?limit=1000`, "limit"],
   ["a cursor that is none on orders", () => `/orders/user/${ann.id}?cursor=x`, "cursor"],
@@ -179,4 +180,10 @@ describe("422 points to the fault:", () => {
     const reply = await client.get(`/products?limit=1&sort=price&cursor=${page.body.nextCursor}`);
     expectProblem(reply, 422, "validation_failed");
   });
+});
+
+test("limits are in characters, not in UTF-16 units", async () => {
+  const made = await client.addProduct(admin, { sku: "🦊".repeat(64), name: "🦊".repeat(200) });
+  const found = await client.get(`/products?q=${encodeURIComponent(made.name)}`);
+  expect(found).toMatchObject({ status: 200, body: { items: [{ id: made.id }] } });
 });

@@ -43,3 +43,11 @@ test("faulty rules fail when they are first needed, and good ones say what is wr
   expect(await slow({ id: "a" })).toBe(true);
   expect(slow.async).toBe(true);
 });
+
+test("the length of a string is that of its characters", () => {
+  const check = new LazyValidator({}).compile({ text: { type: "string", min: 2, max: 3, optional: true } });
+  const isTaken = (text: string) => check({ text }) === true;
+  expect(["🦊", "🦊🦊", "🦊🦊🦊", "🦊🦊🦊🦊"].map(isTaken)).toEqual([false, true, true, false]);
+  const exactly = new LazyValidator({}).compile({ text: { type: "string", length: 2, trim: true } });
+  expect([exactly({ text: " 🦊🦊 " }), exactly({ text: "🦊" })]).toMatchObject([true, [{ actual: 1 }]]);
+});

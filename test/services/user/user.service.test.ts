@@ -45,22 +45,35 @@ describe("register", () => {
       if (result.status === "rejected") expect(result.reason).toMatchObject({ type: "email_taken" });
   });
 
-  test("refuses a common password with a pointer to it", async () => {
-    await expect(register({ ...customer(), password: "Password1" })).rejects.toMatchObject({
+  test.each([
+    ["a common", "Password1", "password_common"],
+    ["a short", "1234567", "password_too_short"],
+    ["a long", "🦊".repeat(257), "password_too_long"],
+  ])("refuses %s password with a pointer to it", async (_what, password, code) => {
+    await expect(register({ ...customer(), password })).rejects.toMatchObject({
       code: 422,
       type: "validation_failed",
-      data: { errors: [{ pointer: "/password", code: "password_common" }] },
+      data: { errors: [{ pointer: "/password", code }] },
     });
   });
 
   test.each([
-    ["a short password", { password: "1234567" }, "password"],
+    ["a password that is shorter as it is typed", { password: "ﬃﬃﬃ" }],
+    ["a password that is longer as it is typed", { password: "\u1f82".normalize("NFD").repeat(256) }],
+    ["a name of 200 characters beyond the first plane", { name: "🦊".repeat(200) }],
+  ])("takes %s", async (_what, fields) => {
+    const params = { ...customer(), ...fields };
+    const { id } = await register(params);
+    expect(await verify(params.email, params.password)).toEqual({ id, roles: ["user"] });
+  });
+
+  test.each([
     ["a password that is not text", { password: 12345678 }, "password"],
     ["an address without @", { email: "example.com" }, "email"],
     ["an address with a line break in it", { email: "a@example.com\nBcc: b@example.com" }, "email"],
     ["an address of 255 characters", { email: `a@${"b.".repeat(126)}b` }, "email"],
     ["an empty name", { name: "  " }, "name"],
-    ["a name of 201 characters", { name: "x".repeat(201) }, "name"],
+    ["a name of 201 characters", { name: "🦊".repeat(201) }, "name"],
     ["a name with a zero character", { name: "Ann\0" }, "name"],
     ["a name with half a character", { name: "Ann \ud83e" }, "name"],
     ["a missing name", { name: undefined }, "name"],
