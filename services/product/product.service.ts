@@ -84,9 +84,12 @@ const PRICE_FILTER = {
   optional: true,
 } as const;
 
+/** The longest that is handed out has 1,678: a name of 200 control characters, of before they were refused. */
+const CURSOR_CHARS_MAX = 2_000;
+
 const LIST_PARAMS = {
   limit: { type: "number", integer: true, min: 1, max: 100, default: 20, convert: true },
-  cursor: { type: "string", max: 1_000, optional: true },
+  cursor: { type: "string", max: CURSOR_CHARS_MAX, optional: true },
   q: { type: "string", max: 200, optional: true },
   sort: { type: "enum", values: SORTS, default: "name" },
   currency: { ...CURRENCY, optional: true },

@@ -1,5 +1,6 @@
 /** 422: what can be parsed but is wrong, with a pointer to the fault. Over HTTP, with every service. */
 import { afterAll, beforeAll, describe, expect, test } from "@jest/globals";
+import pg from "pg";
 import { ADMIN, startTestShop, type TestShop } from "../harness/shop.ts";
 import { Shopper, type User } from "../support/client.ts";
 import { expectProblem } from "../support/problem.ts";
@@ -186,4 +187,27 @@ test("limits are in characters, not in UTF-16 units", async () => {
   const made = await client.addProduct(admin, { sku: "🦊".repeat(64), name: "🦊".repeat(200) });
   const found = await client.get(`/products?q=${encodeURIComponent(made.name)}`);
   expect(found).toMatchObject({ status: 200, body: { items: [{ id: made.id }] } });
+});
+
+test("a cursor that is handed out is taken, however long the name it stands for", async () => {
+  const made = await client.addProduct(admin, { name: "🦊".repeat(200) });
+  const database = new pg.Client({ connectionString: shop.databases.urlOf("product") });
+  await database.connect();
+  const rename = (name: string) =>
+    database.query("update products set name = $2 where id = $1", [made.id, name]);
+  try {
+    for (const [sort, name] of [
+      ["-name", "🦊".repeat(200)],
+      ["name", "\u0001".repeat(200)], // names of before they were refused
+    ] as const) {
+      await rename(name);
+      const page = await client.get(`/products?limit=1&sort=${sort}`);
+      expect(page.body.items).toMatchObject([{ name }]);
+      const next = await client.get(`/products?limit=1&sort=${sort}&cursor=${page.body.nextCursor}`);
+      expect(next).toMatchObject({ status: 200, body: { items: [{ id: expect.any(String) }] } });
+    }
+  } finally {
+    await rename("Mug");
+    await database.end();
+  }
 });
