@@ -41,7 +41,7 @@ export async function importProducts(
   await eachOf(missing, concurrency, async ({ sku, name, price, unitsSold }) => {
     const body = {
       sku,
-      name: [...name].slice(0, 200).join(""),
+      name: [...name.replace(/\p{Cc}/gu, " ")].slice(0, 200).join(""),
       price: { amount: price, currency: "GBP" },
       stock: Math.floor(unitsSold * stockFactor),
     };

@@ -10,6 +10,7 @@ import { config } from "../../config/index.ts";
 import { ShopError } from "../../lib/errors.ts";
 import { newId } from "../../lib/ids.ts";
 import { stopStep } from "../../lib/stop.ts";
+import { ONE_LINE } from "../../lib/text.ts";
 import { type Database, databaseMixin } from "../../mixins/database.mixin.ts";
 import { SharedRedis } from "../../mixins/redis.ts";
 import type { Identity } from "../user/api.ts";
@@ -95,14 +96,7 @@ const auth = {
       params: {
         $$strict: true,
         // Not the address syntax of registering: what cannot be an address is only an unknown one.
-        email: {
-          type: "string",
-          trim: true,
-          min: 1,
-          max: 254,
-          pattern: "^[^\\p{Cc}\\p{Cs}]*$",
-          patternFlags: "u",
-        },
+        email: { ...ONE_LINE, trim: true, min: 1, max: 254 },
         password: { type: "string", min: 1, max: 1024 },
       },
       async handler(this: AuthService, ctx: Context<LoginParams, Meta>): Promise<TokenAnswer> {

@@ -4,6 +4,7 @@ import { config } from "../../config/index.ts";
 import { ShopError } from "../../lib/errors.ts";
 import { newId } from "../../lib/ids.ts";
 import type { Money } from "../../lib/money.ts";
+import { ONE_LINE } from "../../lib/text.ts";
 import { sqlState } from "../../mixins/database.errors.ts";
 import { databaseMixin } from "../../mixins/database.mixin.ts";
 import { remainingMs } from "../../mixins/deadline.middleware.ts";
@@ -65,8 +66,8 @@ const CURRENCIES = Intl.supportedValuesOf("currency");
 const CURRENCY = { type: "enum", values: CURRENCIES } as const;
 
 const FIELDS = {
-  sku: { type: "string", min: 1, max: 64 },
-  name: { type: "string", min: 1, max: 200 },
+  sku: { ...ONE_LINE, min: 1, max: 64 },
+  name: { ...ONE_LINE, min: 1, max: 200 },
   description: { type: "string", max: 5_000, default: "" },
   price: {
     type: "object",

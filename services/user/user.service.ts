@@ -7,6 +7,7 @@ import type { Context, Service, ServiceSchema } from "moleculer";
 import { config } from "../../config/index.ts";
 import { ShopError } from "../../lib/errors.ts";
 import { newId } from "../../lib/ids.ts";
+import { ONE_LINE } from "../../lib/text.ts";
 import { type Database, databaseMixin } from "../../mixins/database.mixin.ts";
 import { remainingMs } from "../../mixins/deadline.middleware.ts";
 import { outboxMixin } from "../../mixins/events/outbox.mixin.ts";
@@ -70,15 +71,7 @@ const user = {
         $$strict: true,
         email: { type: "string", trim: true, max: EMAIL_LENGTH_MAX, pattern: EMAIL_PATTERN },
         password: NEW_PASSWORD,
-        // Neither control characters nor half characters: PostgreSQL and mail headers take neither.
-        name: {
-          type: "string",
-          trim: true,
-          min: 1,
-          max: 200,
-          pattern: "^[^\\p{Cc}\\p{Cs}]*$",
-          patternFlags: "u",
-        },
+        name: { ...ONE_LINE, trim: true, min: 1, max: 200 },
       },
       async handler(this: UserService, ctx: Context<RegisterParams>): Promise<UserView> {
         const { email, password, name } = ctx.params;

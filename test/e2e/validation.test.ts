@@ -118,6 +118,8 @@ const INVALID: [what: string, path: () => string, body: () => unknown, pointer: 
   ],
   ["no SKU", products, () => fields({ sku: "" }), "/sku"],
   ["a SKU of 65 characters", products, () => fields({ sku: "🦊".repeat(65) }), "/sku"],
+  ["a SKU with a line break", products, () => fields({ sku: "A\nB" }), "/sku"],
+  ["a name with a control character", products, () => fields({ name: "Mug \u0085" }), "/name"],
   ["a price of 0", products, () => fields({ price: { amount: 0, currency: "EUR" } }), "/price/amount"],
   [
     "a price above the limit",
