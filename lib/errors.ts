@@ -34,7 +34,7 @@ export const ERRORS = {
   price_changed: row(409, "FAILED_PRECONDITION", false, "The price has changed"),
   product_gone: row(409, "FAILED_PRECONDITION", false, "The product is no longer sold"),
   refused_elsewhere: row(409, "FAILED_PRECONDITION", false, "A participant outside the shop refused"),
-  stock_reserved: row(409, "FAILED_PRECONDITION", false, "The stock is reserved"),
+  stock_reserved: row(409, "FAILED_PRECONDITION", false, "The stock cannot fall that low"),
   email_taken: row(409, "ALREADY_EXISTS", false, "The email address is taken"),
   sku_taken: row(409, "ALREADY_EXISTS", false, "The SKU is taken"),
   request_in_progress: row(409, "ABORTED", true, "A request with this key is still running"),

@@ -4,6 +4,7 @@ import { instant, integer, text } from "../../lib/cursor.ts";
 import { isId } from "../../lib/ids.ts";
 import type { Database, Queryable } from "../../mixins/database.mixin.ts";
 import type { Product } from "./api.ts";
+import { STOCK_MAX } from "./product.ts";
 
 export interface ProductRow {
   id: string;
@@ -182,7 +183,7 @@ export type EditResult =
   | { kind: "done"; row: ProductRow }
   | { kind: "gone" }
   | { kind: "stale"; version: number }
-  | { kind: "reserved"; reserved: number };
+  | { kind: "too_low" | "too_high"; wanted: number; row: ProductRow };
 
 /** Replaces all fields, if the version is among the expected ones and the stock covers what is reserved. */
 export function replaceProduct(
@@ -194,7 +195,7 @@ export function replaceProduct(
 ): Promise<EditResult> {
   return edit(db, id, async (tx, row) => {
     if (expected && !expected.includes(row.version)) return { kind: "stale", version: row.version };
-    if (fields.stock < row.reserved) return { kind: "reserved", reserved: row.reserved };
+    if (fields.stock < row.reserved) return { kind: "too_low", wanted: fields.stock, row };
     const delta = fields.stock - row.on_hand;
     await recordAdjustment(tx, id, delta, "replaced by an edit", by);
     await tx.query({
@@ -208,7 +209,7 @@ export function replaceProduct(
   });
 }
 
-/** Adds `delta` units (or takes them away) and records why. */
+/** Adds `delta` units (or takes them away), if the stock covers what is reserved then, and records why. */
 export function adjustStock(
   db: Database,
   id: string,
@@ -217,7 +218,9 @@ export function adjustStock(
   by: Author,
 ): Promise<EditResult> {
   return edit(db, id, async (tx, row) => {
-    if (row.on_hand + delta < row.reserved) return { kind: "reserved", reserved: row.reserved };
+    const wanted = row.on_hand + delta;
+    if (wanted < row.reserved) return { kind: "too_low", wanted, row };
+    if (wanted > STOCK_MAX) return { kind: "too_high", wanted, row };
     await recordAdjustment(tx, id, delta, reason, by);
     await tx.query({
       text: "update products set available = available + $2 where id = $1",

@@ -41,6 +41,7 @@ import {
   SORTS,
   toProduct,
 } from "./product.repository.ts";
+import { STOCK_MAX } from "./product.ts";
 import { Quotes } from "./quotes.ts";
 
 interface Meta {
@@ -61,7 +62,6 @@ const STALE = { seconds: 3_600, omit: ["stock", "available"] };
 const FOLLOW_MS = 250;
 
 const PRICE_MAX = 90_000_000;
-const STOCK_MAX = 1_000_000_000;
 const CURRENCIES = Intl.supportedValuesOf("currency");
 const CURRENCY = { type: "enum", values: CURRENCIES } as const;
 
@@ -351,12 +351,26 @@ const service: ServiceSchema = {
               version: result.version,
             },
           );
-        case "reserved":
+        case "too_low": {
+          const { on_hand: stock, reserved } = result.row;
+          const why =
+            reserved > 0 ? `${reserved} units are reserved by orders on their way` : "no stock is below 0";
           throw new ShopError(
             "stock_reserved",
-            `${result.reserved} units are reserved by orders on their way; the stock cannot fall below that.`,
-            { reserved: result.reserved },
+            `The stock is ${stock} and cannot become ${result.wanted}: ${why}.`,
+            { stock, reserved },
           );
+        }
+        case "too_high":
+          throw new ShopError("validation_failed", `A stock is ${STOCK_MAX} units at most; add fewer.`, {
+            errors: [
+              {
+                pointer: "/delta",
+                code: "number_max",
+                message: `would make ${result.wanted} of the stock of ${result.row.on_hand}`,
+              },
+            ],
+          });
       }
     },
   },

@@ -2,6 +2,9 @@
 import type { Refusal } from "../../actors/protocol/messages.ts";
 import type { ReservationRequest } from "./api.ts";
 
+/** Units on hand of one product, at most. */
+export const STOCK_MAX = 1_000_000_000;
+
 /** A product's locked row as the allocation sees it; `available` shrinks as entries are granted. */
 export interface StockRow {
   id: string;

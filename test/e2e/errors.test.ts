@@ -337,7 +337,29 @@ describe("a product", () => {
     expectProblem(await client.send("PUT", `/products/${made.id}`, put), 409, "stock_reserved");
     const shrink = await client.post(`/products/${made.id}/stock`, { delta: -3, reason: "lost" }, admin);
     expectProblem(shrink, 409, "stock_reserved");
+    expect(shrink.body).toMatchObject({
+      detail: "The stock is 5 and cannot become 2: 3 units are reserved by orders on their way.",
+      stock: 5,
+      reserved: 3,
+    });
     expect((await slow).status).toBe(201);
     expect(await client.quiet(made.id)).toMatchObject({ stock: 2 });
+  });
+
+  test("has a stock between nothing and the limit, whatever is added or taken away", async () => {
+    const made = await client.addProduct(admin, { stock: 10 });
+    const move = (delta: number) =>
+      client.post(`/products/${made.id}/stock`, { delta, reason: "counted" }, admin);
+    const below = await move(-100);
+    expectProblem(below, 409, "stock_reserved");
+    expect(below.body).toMatchObject({
+      detail: "The stock is 10 and cannot become -90: no stock is below 0.",
+      stock: 10,
+      reserved: 0,
+    });
+    const above = await move(1e9);
+    expectProblem(above, 422, "validation_failed");
+    expect(above.body.errors).toMatchObject([{ pointer: "/delta", code: "number_max" }]);
+    expect(await move(1e9 - 10)).toMatchObject({ status: 200, body: { stock: 1e9 } });
   });
 });
