@@ -10,7 +10,7 @@ import type { AliasHandler } from "./router.ts";
 
 const assets = path.dirname(createRequire(import.meta.url).resolve("swagger-ui-dist/package.json"));
 const FILES = new Set(["swagger-ui.css", "swagger-ui-bundle.js", "favicon-32x32.png"]);
-const serveAsset = serveStatic(assets, { index: false, cacheControl: false });
+const serveAsset = serveStatic(assets, { index: false, cacheControl: false, acceptRanges: false });
 
 /** Swagger UI sets inline styles and data: images; it needs no inline script. */
 const POLICY =
@@ -53,6 +53,9 @@ const asset: AliasHandler = (req, res, next) => {
   const file = path.posix.basename(req.url ?? "");
   if (!FILES.has(file)) return next();
   res.setHeader("cache-control", "public, max-age=3600");
+  // They are for whoever fetches the rest of a file (RFC 9110, 13.1.1), and no parts are served here.
+  delete req.headers["if-match"];
+  delete req.headers["if-unmodified-since"];
   req.url = `/${file}`;
   serveAsset(req, res, next);
 };

@@ -188,6 +188,16 @@ describe("the reference pages", () => {
     for (const link of links) expect((await gateway.send(link)).status).toBe(200);
   });
 
+  test.each([
+    { range: "bytes=99999999-" },
+    { range: "bytes=0-1" },
+    { "if-match": '"x"' },
+    { "if-unmodified-since": "Thu, 01 Jan 1970 00:00:00 GMT" },
+  ])("answer a file as a whole, whatever part or state of it is asked for: %j", async (headers) => {
+    for (const method of ["GET", "HEAD"])
+      expect((await gateway.send("/docs/swagger-ui.css", { method, headers })).status).toBe(200);
+  });
+
   test("list every error where problem documents point to", async () => {
     const { text } = await gateway.send("/docs/errors");
     for (const code of Object.keys(ERRORS)) expect(text).toContain(`id="${code}"`);
