@@ -40,17 +40,29 @@ export function createGatewayServer(onRequest: (req: IncomingMessage, res: Serve
   return server;
 }
 
-const answered = new WeakSet<Socket>();
+type Parsed = Error & { code?: string; rawPacket?: Buffer };
+const refused = new WeakSet<Socket>();
 
-/** What the parser refuses has no request object, so the response is written by hand. */
-function answerClientError(err: Error & { code?: string; rawPacket?: Buffer }, socket: Socket): void {
-  const underway = (socket as Socket & { _httpMessage?: { headersSent: boolean } })._httpMessage;
-  if (!socket.writable || err.code === "ECONNRESET" || underway?.headersSent) {
+/** What the parser refuses ends its connection; more of it may arrive before that. */
+function answerClientError(err: Parsed, socket: Socket): void {
+  if (err.code === "ECONNRESET") socket.destroy(err);
+  else if (!refused.has(socket)) answerInTurn(err, socket);
+  refused.add(socket);
+}
+
+/** It has no request object, so the response is written by hand, after those of the whole requests before it. */
+function answerInTurn(err: Parsed, socket: Socket): void {
+  const underway = (socket as Socket & { _httpMessage?: ServerResponse })._httpMessage;
+  if (underway?.req.complete) {
+    underway.once("finish", () => answerInTurn(err, socket));
+    return;
+  }
+  // Closed for writing by an answer that was the connection's last: what was written is still on its way.
+  if (!socket.writable) return;
+  if (underway?.headersSent) {
     socket.destroy(err);
     return;
   }
-  if (answered.has(socket)) return;
-  answered.add(socket);
   const requestId = newId();
   const problem = problemOf(parserError(err), { requestId, instance: `urn:uuid:${requestId}` });
   const fields = {

@@ -1,3 +1,4 @@
+import { setTimeout } from "node:timers/promises";
 import { gzipSync } from "node:zlib";
 import { afterAll, beforeAll, describe, expect, test } from "@jest/globals";
 import { type Reply, TestGateway, USER_ID } from "./gateway.ts";
@@ -127,4 +128,40 @@ test("answers a request that never becomes complete with 408", async () => {
   });
   const received = await gateway.raw("GET /things HTTP/1.1\r\nHost: a\r\n");
   expect(received).toMatch(/^HTTP\/1\.1 408 Request Timeout\r\n/);
+});
+
+describe("what follows a whole request on its connection and is no request", () => {
+  const GET = "GET /slow HTTP/1.1\r\nHost: a\r\n\r\n";
+  const POST =
+    'POST /slow HTTP/1.1\r\nHost: a\r\ncontent-type: application/json\r\ncontent-length: 7\r\n\r\n{"a":1}';
+  const CHUNKED =
+    "POST /slow HTTP/1.1\r\nHost: a\r\ncontent-type: application/json\r\ntransfer-encoding: chunked\r\n\r\n";
+  const slow = (): Promise<unknown> => setTimeout(50, { done: true });
+  const patient = new TestGateway([
+    {
+      name: "slow",
+      settings: { rest: "/" } as never,
+      actions: {
+        read: { rest: "GET /slow", auth: "none", handler: slow },
+        write: { rest: "POST /slow", auth: "none", handler: slow },
+      },
+    },
+  ]);
+  beforeAll(() => patient.broker.start());
+  afterAll(() => patient.broker.stop());
+
+  test.each<[what: string, sent: string, statuses: string[]]>([
+    ["garbage", `${POST}garbage\r\n\r\n`, ["200", "400"]],
+    ["garbage after two", `${GET}${POST}garbage\r\n\r\n`, ["200", "200", "400"]],
+    ["a body that breaks off into garbage", `${GET}${CHUNKED}garbage\r\n\r\n`, ["200", "400"]],
+    [
+      "anything after the last request",
+      `${GET.replace("Host", "Connection: close\r\nHost")}garbage\r\n\r\n`,
+      ["200"],
+    ],
+  ])("is answered after it: %s", async (_what, sent, statuses) => {
+    const received = await patient.raw(sent);
+    expect([...received.matchAll(/HTTP\/1\.1 (\d+)/g)].map(([, status]) => status)).toEqual(statuses);
+    expect(received).toMatch(/connection: close\r\n/i);
+  });
 });
