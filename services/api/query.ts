@@ -1,13 +1,18 @@
 /**
- * Reads a query string into strings, one per declared name. What is not declared is refused, not ignored: a client
- * that mistypes `limit` should learn it, and nothing from the URL may ever stand in for a member of the body.
+ * Reads a query string into strings, one per declared name that has a value: forms send `q=` for what was left open.
+ * What is not declared is refused, not ignored: a client that mistypes `limit` should learn it, and nothing from the
+ * URL may ever stand in for a member of the body.
  */
 import { type Fault, ShopError } from "../../lib/errors.ts";
 import { FAULTS_MAX, stringFault } from "../../lib/faults.ts";
 import { isPrototypeKey } from "./json.ts";
+import type { JsonSchema } from "./json-schema.ts";
 
-/** `query` is what follows the question mark. Throws malformed_request (400) or validation_failed (422). */
-export function parseQuery(query: string, declared: ReadonlySet<string>): Record<string, string> {
+/**
+ * `query` is what follows the question mark, `declared` the names with their schemas. Throws malformed_request (400)
+ * or validation_failed (422).
+ */
+export function parseQuery(query: string, declared: ReadonlyMap<string, JsonSchema>): Record<string, string> {
   const values: Record<string, string> = {};
   const faults: Fault[] = [];
   const report = (parameter: string, fault: Omit<Fault, "parameter">): void => {
@@ -22,9 +27,9 @@ export function parseQuery(query: string, declared: ReadonlySet<string>): Record
       throw new ShopError("malformed_request", `The query holds the name ${name}, which is not allowed.`);
     if (!declared.has(name)) report(name, { code: "unknown_parameter", message: "is not known here" });
     else if (name in values) report(name, { code: "repeated", message: "must not be repeated" });
-    else {
+    else if (value !== "") {
       values[name] = value;
-      const fault = stringFault(value);
+      const fault = stringFault(value) ?? integerFault(value, declared.get(name));
       if (fault) report(name, fault);
     }
   }
@@ -32,6 +37,12 @@ export function parseQuery(query: string, declared: ReadonlySet<string>): Record
     throw new ShopError("validation_failed", "The query string is not valid.", { errors: faults });
   return values;
 }
+
+/** The validator takes whatever JavaScript can read as a number: hexadecimals, exponents, blanks. */
+const integerFault = (value: string, schema?: JsonSchema): Omit<Fault, "parameter"> | undefined =>
+  schema?.type === "integer" && !/^-?\d+$/.test(value)
+    ? { code: "number_integer", message: "must be a decimal integer" }
+    : undefined;
 
 function decode(text: string): string {
   try {

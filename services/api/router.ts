@@ -4,6 +4,7 @@
  */
 import type { ActionSchema, ServiceBroker } from "moleculer";
 import { ShopError } from "../../lib/errors.ts";
+import { type JsonSchema, paramsSchemaOf } from "./json-schema.ts";
 
 /** As moleculer-web's alias.js makes it. `handler` is set for the gateway's own pages, `action` for all others. */
 export interface Alias {
@@ -27,7 +28,8 @@ export interface Operation {
   schema: ActionSchema;
   auth: "none" | "user" | "admin" | "service";
   handler: AliasHandler | null;
-  query: ReadonlySet<string>;
+  /** Names of the params that come from the query, with their schemas. */
+  query: ReadonlyMap<string, JsonSchema>;
   /** Names of the params that come from the path or the query. */
   parameters: ReadonlySet<string>;
   takesBody: boolean;
@@ -121,7 +123,8 @@ export function operationsOf(
 }
 
 function operationOf(alias: Alias, schema: ActionSchema = {}): Operation {
-  const query = new Set(schema.query ?? []);
+  const { properties } = paramsSchemaOf((schema.params ?? {}) as Record<string, unknown>);
+  const query = new Map((schema.query ?? []).map((name) => [name, properties[name] ?? {}]));
   const pathNames = [...alias.fullPath.matchAll(/:(\w+)/g)].map((match) => match[1] as string);
   return {
     method: alias.method,
@@ -131,7 +134,7 @@ function operationOf(alias: Alias, schema: ActionSchema = {}): Operation {
     schema,
     auth: alias.handler ? "none" : authOf(schema.auth),
     query,
-    parameters: new Set([...query, ...pathNames]),
+    parameters: new Set([...query.keys(), ...pathNames]),
     takesBody: WITH_BODY.has(alias.method),
     successStatus: schema.successStatus ?? 200,
     produces: alias.handler ? "*/*" : "application/json",

@@ -151,15 +151,19 @@ const QUERIES: [what: string, path: () => string, parameter: string][] = [
   ["limit=0", query("limit=0"), "limit"],
   ["limit=101", query("limit=101"), "limit"],
   ["limit=ten", query("limit=ten"), "limit"],
-  ["limit=", query("limit="), "limit"],
+  ["a limit in hexadecimals", query("limit=0x10"), "limit"],
+  ["a limit with an exponent", query("limit=1e1"), "limit"],
+  ["a limit behind a blank", query("limit=%2020"), "limit"],
   ["limit twice", query("limit=1&limit=2"), "limit"],
   ["an unknown parameter", query("page=2"), "page"],
+  ["an unknown parameter without a value", query("page="), "page"],
   ["an unknown sort", query("sort=stock"), "sort"],
   ["a price filter without a currency", query("minPrice=1"), "currency"],
   ["a price filter in fractions", query("currency=EUR&maxPrice=1.5"), "maxPrice"],
   ["U+0000 in q", query("q=%00"), "q"],
   ["a q of 201 characters", query(`q=${encodeURIComponent("🦊".repeat(201))}`), "q"],
   ["a cursor that is none", query("cursor=nonsense"), "cursor"],
+  ["an empty currency beside a price", query("minPrice=1&currency="), "currency"],
   ["a limit on orders", () => `/orders/user/${ann.id}?limit=1000`, "limit"],
   ["a cursor that is none on orders", () => `/orders/user/${ann.id}?cursor=x`, "cursor"],
 ];
@@ -177,6 +181,26 @@ describe("422 points to the fault:", () => {
     expectProblem(reply, 422, "validation_failed");
     expect(reply.body.errors.map((fault: { parameter: string }) => fault.parameter)).toContain(parameter);
   });
+
+  test.each([
+    ["products", () => "/products", "limit=&cursor=&q=&sort=&currency=&minPrice=&maxPrice="],
+    ["products with a currency", () => "/products", "minPrice=&maxPrice=&currency=EUR"],
+    ["orders", () => `/orders/user/${ann.id}`, "limit=&cursor="],
+    ["notifications", () => "/notifications", "limit=&cursor"],
+    ["transactions", () => "/admin/transactions", "state=&limit=&cursor="],
+  ])(
+    "and not to a parameter of %s that is empty, which is one that is not there",
+    async (_what, path, text) => {
+      const token = path() === "/admin/transactions" ? admin : ann.token;
+      const currency = text.includes("EUR") ? "?currency=EUR" : "";
+      const [empty, absent] = [
+        await client.get(`${path()}?${text}`, token),
+        await client.get(`${path()}${currency}`, token),
+      ];
+      expect(empty.status).toBe(200);
+      expect(empty.body).toEqual(absent.body);
+    },
+  );
 
   test("a cursor of another list", async () => {
     const page = await client.get("/products?limit=1");
