@@ -40,7 +40,7 @@ import {
   signerKid,
   verifyingKeys,
 } from "./key.repository.ts";
-import { type LoginThrottle, memoryThrottle } from "./login.throttle.ts";
+import { judged, type LoginThrottle, memoryThrottle } from "./login.throttle.ts";
 import { hashOf, makeRefreshToken } from "./refresh-token.ts";
 import { sharedThrottle } from "./shared.throttle.ts";
 import { makeSigningKey } from "./signing-key.ts";
@@ -191,23 +191,11 @@ const auth = {
   methods: {
     /** Who these credentials belong to. The two refusals say nothing about whether the account exists. */
     async verify(this: AuthService, ctx: Context, params: LoginParams, address: string): Promise<Identity> {
-      const attempt = await this.throttle.begin(params.email, address);
-      if ("retryAfter" in attempt)
-        throw new ShopError(
-          "too_many_requests",
-          `There were too many failed logins; try again in ${attempt.retryAfter} seconds.`,
-          { retryAfter: attempt.retryAfter },
-        );
-      let identity: Identity | null;
-      try {
-        identity = await this.users.verifyCredentials(ctx, params);
-      } catch (err) {
-        await attempt.cancelled();
-        throw err;
-      }
+      const identity = await judged(this.throttle, { account: params.email, address }, () =>
+        this.users.verifyCredentials(ctx, params),
+      );
       if (!identity)
         throw new ShopError("invalid_credentials", "The email address or the password is wrong.");
-      await attempt.succeeded();
       return identity;
     },
 

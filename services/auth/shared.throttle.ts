@@ -6,20 +6,27 @@ import { randomUUID } from "node:crypto";
 import type { SharedRedis } from "../../mixins/redis.ts";
 import { FAILURES_MAX, keyOf, type LoginThrottle, memoryThrottle, WINDOW_MS } from "./login.throttle.ts";
 
+/** Longer than any request takes: an attempt that has not ended by then, because its process did, has failed. */
+const UNDER_WAY_MS_MAX = 30_000;
+
 /**
- * A sorted set per pair: the attempts that failed or are under way, by their time on Redis's clock. Counting and
- * recording are one script, so that a hundred at once are not a hundred guesses. Answers 0, or the milliseconds to wait.
+ * A sorted set per pair: the attempts that failed or are under way, by their time on Redis's clock; and a set of those
+ * under way. Counting and recording are one script, so that a hundred at once are not a hundred guesses. Answers 0, the
+ * milliseconds to wait, or -1 where one under way has to end first.
  */
 const BEGIN = `
 local t = redis.call('TIME')
 local at = t[1] * 1000 + math.floor(t[2] / 1000)
 redis.call('ZREMRANGEBYSCORE', KEYS[1], '-inf', at - ARGV[1])
 if redis.call('ZCARD', KEYS[1]) >= tonumber(ARGV[2]) then
+  if redis.call('EXISTS', KEYS[2]) == 1 then return -1 end
   local oldest = redis.call('ZRANGE', KEYS[1], 0, 0, 'WITHSCORES')
   return math.max(1, oldest[2] + ARGV[1] - at)
 end
 redis.call('ZADD', KEYS[1], at, ARGV[3])
 redis.call('PEXPIRE', KEYS[1], ARGV[1])
+redis.call('SADD', KEYS[2], ARGV[3])
+redis.call('PEXPIRE', KEYS[2], ARGV[4])
 return 0`;
 
 export function sharedThrottle(redis: SharedRedis, prefix: string): LoginThrottle {
@@ -27,18 +34,24 @@ export function sharedThrottle(redis: SharedRedis, prefix: string): LoginThrottl
   return {
     async begin(account, address) {
       const key = `${prefix}login:${keyOf(account, address)}`;
+      const underWay = `${key}:under-way`;
       const attempt = randomUUID();
       const waitMs = await redis.ask((server) =>
-        server.eval(BEGIN, 1, key, WINDOW_MS, FAILURES_MAX, attempt),
+        server.eval(BEGIN, 2, key, underWay, WINDOW_MS, FAILURES_MAX, attempt, UNDER_WAY_MS_MAX),
       );
       if (waitMs === undefined) return alone.begin(account, address);
-      if (Number(waitMs) > 0) return { retryAfter: Math.max(1, Math.ceil(Number(waitMs) / 1_000)) };
+      if (waitMs !== 0) return { retryAfter: Math.max(0, Math.ceil(Number(waitMs) / 1_000)) };
       return {
         async succeeded() {
-          await redis.ask((server) => server.del(key));
+          await redis.ask((server) => server.del(key, underWay));
+        },
+        async failed() {
+          await redis.ask((server) => server.srem(underWay, attempt));
         },
         async cancelled() {
-          await redis.ask((server) => server.zrem(key, attempt));
+          await redis.ask((server) =>
+            Promise.all([server.zrem(key, attempt), server.srem(underWay, attempt)]),
+          );
         },
       };
     },

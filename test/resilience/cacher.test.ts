@@ -201,9 +201,11 @@ describe("Redis", () => {
       for (const each of connections)
         await until("it is connected", () => each.ask(async (client) => (await client.ping()) === "PONG"));
       const begin = (at: typeof one) => at.begin("a@example.com", "192.0.2.1");
-      for (let i = 0; i < 5; i++) {
-        await begin(one);
-        await begin(two);
+      const attempts = [];
+      for (let i = 0; i < 5; i++) attempts.push(await begin(one), await begin(two));
+      for (const attempt of attempts) {
+        for (const each of [one, two]) expect(await begin(each)).toEqual({ retryAfter: 0 });
+        if ("failed" in attempt) await attempt.failed();
       }
       for (const each of [one, two]) expect(await begin(each)).toEqual({ retryAfter: 900 });
       expect(await one.begin("b@example.com", "192.0.2.1")).not.toHaveProperty("retryAfter");

@@ -76,6 +76,25 @@ describe("the throttle", () => {
     await expect(login(shop, email, { clientAddress: "192.0.2.2" })).resolves.toHaveProperty("accessToken");
   });
 
+  test("lets any number of right passwords in at once", async () => {
+    const { email } = await register(shop);
+    const answers = await Promise.all(Array.from({ length: 16 }, () => login(shop, email)));
+    expect(answers).toHaveLength(16);
+  });
+
+  test("judges ten of any number of wrong passwords at once", async () => {
+    const { email } = await register(shop);
+    const refusals = await Promise.all(
+      Array.from({ length: 30 }, () => refusalOf(login(shop, email, { password: "wrong horse" }))),
+    );
+    const late = refusals.filter(({ type }) => type !== "invalid_credentials");
+    expect(late).toHaveLength(20);
+    for (const { type, data } of late) {
+      expect(type).toBe("too_many_requests");
+      expect(data.retryAfter).toBeGreaterThan(14 * 60);
+    }
+  });
+
   test("stops an account that does not exist in the same way", async () => {
     const { email } = await register(shop);
     await failTenTimes(email);

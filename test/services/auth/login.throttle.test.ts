@@ -2,6 +2,7 @@ import { beforeEach, describe, expect, test } from "@jest/globals";
 import {
   type Attempt,
   FAILURES_MAX,
+  judged,
   type LoginThrottle,
   memoryThrottle,
   type Refusal,
@@ -23,19 +24,19 @@ const passed = async (account?: string, address?: string): Promise<Attempt> => {
   return attempt;
 };
 const fail = async (times: number): Promise<void> => {
-  for (let time = 0; time < times; time++) await passed();
+  for (let time = 0; time < times; time++) await (await passed()).failed();
 };
 
 describe("the login throttle", () => {
   test("lets ten failures through and then names the seconds until the first is 15 minutes old", async () => {
-    await passed();
+    await fail(1);
     now += 60_000;
     await fail(FAILURES_MAX - 1);
     expect(await begin()).toEqual({ retryAfter: 14 * 60 });
     now += 14 * 60_000 - 1;
     expect(await begin()).toEqual({ retryAfter: 1 });
     now += 1;
-    await passed();
+    await fail(1);
     // The others are still young.
     expect(await begin()).toEqual({ retryAfter: 60 });
   });
@@ -52,6 +53,26 @@ describe("the login throttle", () => {
     expect(attempts.filter((attempt) => !("retryAfter" in attempt))).toHaveLength(FAILURES_MAX);
   });
 
+  test("has a wait of no time while attempts are under way, whose end is not known", async () => {
+    await fail(FAILURES_MAX - 2);
+    const [one, two] = [await passed(), await passed()];
+    expect(await begin()).toEqual({ retryAfter: 0 });
+    await one.failed();
+    expect(await begin()).toEqual({ retryAfter: 0 });
+    await two.failed();
+    expect(await begin()).toEqual({ retryAfter: WINDOW_MS / 1_000 });
+  });
+
+  test("refuses who has waited in vain for those under way, with a second and no word of failures", async () => {
+    for (let time = 0; time < FAILURES_MAX; time++) await passed();
+    const refused = judged(throttle, { account: "a@example.com", address: "192.0.2.1" }, async () => true);
+    await expect(refused).rejects.toMatchObject({
+      type: "too_many_requests",
+      message: expect.stringContaining("under way"),
+      data: { retryAfter: 1 },
+    });
+  });
+
   test("forgives earlier failures after a success", async () => {
     await fail(FAILURES_MAX - 1);
     await (await passed()).succeeded();
@@ -61,8 +82,8 @@ describe("the login throttle", () => {
   test("does not count an attempt that was not judged", async () => {
     await fail(FAILURES_MAX - 1);
     for (let time = 0; time < 5; time++) await (await passed()).cancelled();
-    await passed();
-    expect(await begin()).toHaveProperty("retryAfter");
+    await fail(1);
+    expect(await begin()).toEqual({ retryAfter: WINDOW_MS / 1_000 });
   });
 
   test("counts each pair of account and address by itself, the account in any case", async () => {
