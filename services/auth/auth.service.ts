@@ -6,13 +6,13 @@
  */
 import { createPrivateKey, type KeyObject } from "node:crypto";
 import type { Context, Service, ServiceSchema } from "moleculer";
-import { config } from "../../config/index.ts";
 import { ShopError } from "../../lib/errors.ts";
 import { newId } from "../../lib/ids.ts";
 import { stopStep } from "../../lib/stop.ts";
 import { ONE_LINE } from "../../lib/text.ts";
 import { type Database, databaseMixin } from "../../mixins/database.mixin.ts";
-import { SharedRedis } from "../../mixins/redis.ts";
+import { judged } from "../../mixins/login.throttle.ts";
+import { openThrottle } from "../../mixins/shared.throttle.ts";
 import type { Identity } from "../user/api.ts";
 import { ACCESS_TOKEN_SECONDS, signAccessToken } from "./access-token.ts";
 import type {
@@ -40,18 +40,14 @@ import {
   signerKid,
   verifyingKeys,
 } from "./key.repository.ts";
-import { judged, type LoginThrottle, memoryThrottle } from "./login.throttle.ts";
 import { hashOf, makeRefreshToken } from "./refresh-token.ts";
-import { sharedThrottle } from "./shared.throttle.ts";
 import { makeSigningKey } from "./signing-key.ts";
 import { openUserPort, type UserPort } from "./user.port.ts";
 
 interface Vars {
   db: Database;
   users: UserPort;
-  throttle: LoginThrottle;
-  /** Where failed logins are counted for all replicas together. */
-  redis: SharedRedis | undefined;
+  throttle: ReturnType<typeof openThrottle>;
   /** This process's copy of the key that signs. */
   signer: { kid: string; key: KeyObject } | undefined;
   tidyTimer: NodeJS.Timeout | undefined;
@@ -220,8 +216,7 @@ const auth = {
   },
 
   created(this: AuthService) {
-    this.redis = config.cacher?.startsWith("redis") ? new SharedRedis(config.cacher, this.logger) : undefined;
-    this.throttle = this.redis ? sharedThrottle(this.redis, `${config.namespace}:`) : memoryThrottle();
+    this.throttle = openThrottle(this.logger);
     this.users = openUserPort();
     this.tidying = Promise.resolve();
   },
@@ -235,7 +230,7 @@ const auth = {
 
   async stopped(this: AuthService) {
     clearInterval(this.tidyTimer);
-    this.redis?.close();
+    this.throttle.close();
     await stopStep("actors", this.logger, this.tidying, () => "old logins that are being deleted");
     this.users.close();
   },

@@ -11,6 +11,8 @@ import { ONE_LINE } from "../../lib/text.ts";
 import { type Database, databaseMixin } from "../../mixins/database.mixin.ts";
 import { remainingMs } from "../../mixins/deadline.middleware.ts";
 import { outboxMixin } from "../../mixins/events/outbox.mixin.ts";
+import { judged } from "../../mixins/login.throttle.ts";
+import { openThrottle } from "../../mixins/shared.throttle.ts";
 import { traceparentOf } from "../../mixins/traces.ts";
 import type {
   Contact,
@@ -38,12 +40,14 @@ import { EMAIL_LENGTH_MAX, EMAIL_PATTERN, viewOf } from "./user.ts";
 interface Vars {
   db: Database;
   auth: AuthPort;
+  throttle: ReturnType<typeof openThrottle>;
   hasher: Hasher;
   firstAdminPassword: string | null;
 }
 type UserService = Service & Vars;
 interface Meta {
   user: Identity | null;
+  clientAddress?: string;
 }
 
 /** The finer rules (the blocklist, and no minimum here, because NFKC makes eight characters of one) are password.ts's. */
@@ -122,6 +126,8 @@ const user = {
       auth: "user",
       successStatus: 204,
       idempotent: true,
+      // As for a login: where replicas count failures for themselves, the same one counts those of an account.
+      key: "#user.id",
       openapi: {
         summary: "Change your password",
         description:
@@ -145,15 +151,19 @@ const user = {
         if (!found)
           throw new ShopError("unauthorized", "The account of this token does not exist; log in again.");
         const was = found.passwordHash;
-        if (await this.hasher.matches(currentPassword, was, remainingMs(ctx))) {
+        const address = ctx.meta.clientAddress ?? "";
+        const holds = await judged(this.throttle, { account: found.email, address }, async () => {
+          if (await this.hasher.matches(currentPassword, was, remainingMs(ctx))) return "current";
+          return (await this.hasher.matches(newPassword, was, remainingMs(ctx))) ? "new" : null;
+        });
+        if (holds === null) throw new ShopError("invalid_credentials", "The current password is wrong.");
+        if (holds === "current") {
           const becomes = await this.hasher.hash(newPassword, remainingMs(ctx));
           if (!(await replacePasswordHash(this.db, { id: found.id, was, becomes })))
             throw new ShopError(
               "invalid_credentials",
               "The password was changed by another request just now.",
             );
-        } else if (!(await this.hasher.matches(newPassword, was, remainingMs(ctx)))) {
-          throw new ShopError("invalid_credentials", "The current password is wrong.");
         }
         const ended = await this.auth.endLogins(ctx, found.id);
         this.logger.info(`user ${found.id} has a new password; ${ended} logins ended`);
@@ -219,6 +229,7 @@ const user = {
 
   created(this: UserService) {
     this.auth = openAuthPort();
+    this.throttle = openThrottle(this.logger);
   },
 
   async started(this: UserService) {
@@ -235,6 +246,7 @@ const user = {
 
   async stopped(this: UserService) {
     await this.hasher?.close();
+    this.throttle.close();
     this.auth.close();
   },
 };

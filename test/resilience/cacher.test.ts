@@ -7,11 +7,11 @@ import { Cachers, type Context, ServiceBroker, type ServiceSchema } from "molecu
 import { TcpProxy } from "../../bench/drills/proxy.ts";
 import { keyWithCaller, RedisCacher } from "../../mixins/redis.cacher.ts";
 import { SharedRedis } from "../../mixins/redis.ts";
+import { sharedThrottle } from "../../mixins/shared.throttle.ts";
 import shopOptions from "../../moleculer.config.ts";
 import { startRedis } from "../../scripts/servers/redis.ts";
 import type { Server } from "../../scripts/servers/server.ts";
 import { memoryLimiter, sharedLimiter } from "../../services/api/rate-limit.ts";
-import { sharedThrottle } from "../../services/auth/shared.throttle.ts";
 import { describeWith } from "../harness/servers.ts";
 import { until } from "../support/until.ts";
 import { KINDS, type Kind } from "./nodes.ts";

@@ -95,6 +95,27 @@ describe("the throttle", () => {
     }
   });
 
+  test("stops guesses at the current password of a change, which count with those at a login", async () => {
+    const { id, email } = await register(shop);
+    const change = (currentPassword: string, newPassword: string, clientAddress = "192.0.2.1") =>
+      shop.broker.call(
+        "user.changePassword",
+        { currentPassword, newPassword },
+        { meta: { user: { id, roles: ["user"] }, clientAddress } },
+      );
+    for (let time = 0; time < 2; time++) await change(PASSWORD, PASSWORD);
+    for (let time = 0; time < 5; time++) {
+      expect(await refusalOf(change("wrong horse", "another horse"))).toMatchObject({ code: 401 });
+      expect(await refusalOf(login(shop, email, { password: "wrong horse" }))).toMatchObject({ code: 401 });
+    }
+    const refusal = await refusalOf(change(PASSWORD, "another horse"));
+    expect(refusal).toMatchObject({ code: 429, type: "too_many_requests" });
+    expect(refusal.data.retryAfter).toBeGreaterThan(14 * 60);
+    expect(await refusalOf(login(shop, email))).toMatchObject({ code: 429 });
+    // From elsewhere they go on; the second is the first one repeated, and no wrong guess.
+    for (let time = 0; time < 11; time++) await change(PASSWORD, "another horse", "192.0.2.2");
+  });
+
   test("stops an account that does not exist in the same way", async () => {
     const { email } = await register(shop);
     await failTenTimes(email);

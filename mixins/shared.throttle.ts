@@ -3,8 +3,10 @@
  * stands in while Redis is away: then each replica counts for itself, and nobody is let in uncounted.
  */
 import { randomUUID } from "node:crypto";
-import type { SharedRedis } from "../../mixins/redis.ts";
+import type { Logger } from "moleculer";
+import { config } from "../config/index.ts";
 import { FAILURES_MAX, keyOf, type LoginThrottle, memoryThrottle, WINDOW_MS } from "./login.throttle.ts";
+import { SharedRedis } from "./redis.ts";
 
 /** Longer than any request takes: an attempt that has not ended by then, because its process did, has failed. */
 const UNDER_WAY_MS_MAX = 30_000;
@@ -29,8 +31,17 @@ redis.call('SADD', KEYS[2], ARGV[3])
 redis.call('PEXPIRE', KEYS[2], ARGV[4])
 return 0`;
 
+/** Of all services of this process. */
+const inProcess = memoryThrottle();
+
+/** The throttle of a service: with a Redis it counts with all others, without with those of its process. */
+export function openThrottle(logger: Logger): LoginThrottle & { close(): void } {
+  if (!config.cacher?.startsWith("redis")) return { ...inProcess, close: () => undefined };
+  const redis = new SharedRedis(config.cacher, logger);
+  return { ...sharedThrottle(redis, `${config.namespace}:`), close: () => redis.close() };
+}
+
 export function sharedThrottle(redis: SharedRedis, prefix: string): LoginThrottle {
-  const alone = memoryThrottle();
   return {
     async begin(account, address) {
       const key = `${prefix}login:${keyOf(account, address)}`;
@@ -39,7 +50,7 @@ export function sharedThrottle(redis: SharedRedis, prefix: string): LoginThrottl
       const waitMs = await redis.ask((server) =>
         server.eval(BEGIN, 2, key, underWay, WINDOW_MS, FAILURES_MAX, attempt, UNDER_WAY_MS_MAX),
       );
-      if (waitMs === undefined) return alone.begin(account, address);
+      if (waitMs === undefined) return inProcess.begin(account, address);
       if (waitMs !== 0) return { retryAfter: Math.max(0, Math.ceil(Number(waitMs) / 1_000)) };
       return {
         async succeeded() {

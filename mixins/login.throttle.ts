@@ -1,7 +1,7 @@
 /**
- * Slows down whoever guesses a password: so many failures per account and address in a sliding window, then a wait.
- * `LoginThrottle` is the port; this file also holds the one that remembers in this process. It is bounded, and each
- * replica counts for itself; shared.throttle.ts is the one whose counts they share.
+ * Slows down whoever guesses a password, at a login or a change of it: so many failures per account and address in a
+ * sliding window, then a wait. `LoginThrottle` is the port; this file also holds the one that remembers in this process.
+ * It is bounded, and each process counts for itself; shared.throttle.ts is the one whose counts they share.
  *
  * An attempt counts from its beginning until it ends well, so a hundred at once are not a hundred guesses: those beyond
  * the allowance wait until it is known how the others ended. Nothing here depends on whether the account exists, so a
@@ -10,7 +10,7 @@
 import { createHash } from "node:crypto";
 import { setTimeout } from "node:timers/promises";
 import { LRUCache } from "lru-cache";
-import { ShopError } from "../../lib/errors.ts";
+import { ShopError } from "../lib/errors.ts";
 
 export interface Attempt {
   /** The credentials were right: earlier failures are forgiven. */
@@ -67,13 +67,17 @@ async function begun(throttle: LoginThrottle, account: string, address: string):
     if (retryAfter > 0)
       throw new ShopError(
         "too_many_requests",
-        `There were too many failed logins; try again in ${retryAfter} seconds.`,
+        `Too many wrong passwords were sent; try again in ${retryAfter} seconds.`,
         { retryAfter },
       );
     if (Date.now() > until)
-      throw new ShopError("too_many_requests", "Too many logins of this account are under way; try again.", {
-        retryAfter: 1,
-      });
+      throw new ShopError(
+        "too_many_requests",
+        "Too many passwords of this account are being checked now; try again.",
+        {
+          retryAfter: 1,
+        },
+      );
     await setTimeout(LOOK_MS);
   }
 }

@@ -7,7 +7,7 @@ import {
   memoryThrottle,
   type Refusal,
   WINDOW_MS,
-} from "../../../services/auth/login.throttle.ts";
+} from "../../mixins/login.throttle.ts";
 
 let now = 0;
 let throttle: LoginThrottle;
@@ -68,7 +68,7 @@ describe("the login throttle", () => {
     const refused = judged(throttle, { account: "a@example.com", address: "192.0.2.1" }, async () => true);
     await expect(refused).rejects.toMatchObject({
       type: "too_many_requests",
-      message: expect.stringContaining("under way"),
+      message: expect.stringContaining("being checked"),
       data: { retryAfter: 1 },
     });
   });
