@@ -47,6 +47,13 @@ const unguarded = {
   retryPolicy: { enabled: false },
 };
 
+/** The answer of /health/live as JSON Schema. */
+const LIVENESS = {
+  type: "object",
+  required: ["status", "checks"],
+  properties: { status: { const: "live" }, checks: { type: "object" } },
+};
+
 interface GatewaySettings extends ServiceSettingSchema {
   port: number;
   ip: string | null;
@@ -126,7 +133,11 @@ const gateway: ServiceSchema<GatewaySettings> = {
     live: {
       rest: "GET /health/live",
       auth: "none",
-      openapi: { summary: "Is the process alive?", tags: ["operations"] },
+      openapi: {
+        summary: "Is the process alive?",
+        tags: ["operations"],
+        responses: { 200: { description: "Alive", schema: LIVENESS } },
+      },
       handler: () => ({ status: "live", checks: {} }),
     },
     ready: {
@@ -149,7 +160,11 @@ const gateway: ServiceSchema<GatewaySettings> = {
     document: {
       rest: "GET /openapi.json",
       auth: "none",
-      openapi: { summary: "This contract as OpenAPI 3.1", tags: ["operations"] },
+      openapi: {
+        summary: "This contract as OpenAPI 3.1",
+        tags: ["operations"],
+        responses: { 200: { description: "The document", schema: { type: "object" } } },
+      },
       handler() {
         return openApiOf(this.router.operations);
       },

@@ -40,6 +40,7 @@ import {
   signerKid,
   verifyingKeys,
 } from "./key.repository.ts";
+import { JWKS_OPENAPI, LOGIN_OPENAPI, REFRESH_OPENAPI } from "./openapi.ts";
 import { hashOf, makeRefreshToken } from "./refresh-token.ts";
 import { makeSigningKey } from "./signing-key.ts";
 import { openUserPort, type UserPort } from "./user.port.ts";
@@ -88,7 +89,7 @@ const auth = {
       auth: "none",
       // Where replicas count failures for themselves, the same one counts those of an account.
       key: "email",
-      openapi: { summary: "Log in", tags: ["accounts"] },
+      openapi: LOGIN_OPENAPI,
       params: {
         $$strict: true,
         // Not the address syntax of registering: what cannot be an address is only an unknown one.
@@ -108,7 +109,7 @@ const auth = {
     refresh: {
       rest: "POST /token/refresh",
       auth: "none",
-      openapi: { summary: "Exchange a refresh token for new tokens", tags: ["accounts"] },
+      openapi: REFRESH_OPENAPI,
       params: refreshTokenParams,
       async handler(this: AuthService, ctx: Context<RefreshTokenParams>): Promise<TokenAnswer> {
         const hash = hashOf(ctx.params.refreshToken);
@@ -163,7 +164,7 @@ const auth = {
       rest: "GET /.well-known/jwks.json",
       auth: "none",
       idempotent: true,
-      openapi: { summary: "The public keys that verify access tokens", tags: ["accounts"] },
+      openapi: JWKS_OPENAPI,
       params: { $$strict: true },
       async handler(this: AuthService): Promise<JwksAnswer> {
         return { keys: await verifyingKeys(this.db) };

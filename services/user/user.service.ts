@@ -25,6 +25,7 @@ import type {
 } from "./api.ts";
 import { type AuthPort, openAuthPort } from "./auth.port.ts";
 import { ensureFirstAdmin } from "./first-admin.ts";
+import { PROFILE_OPENAPI, REGISTER_OPENAPI } from "./openapi.ts";
 import { type Hasher, openHasher } from "./password.hasher.ts";
 import { passwordFault, WRITTEN_MAX } from "./password.ts";
 import {
@@ -70,7 +71,7 @@ const user = {
       rest: "POST /register",
       auth: "none",
       successStatus: 201,
-      openapi: { summary: "Register a customer", tags: ["accounts"] },
+      openapi: REGISTER_OPENAPI,
       params: {
         $$strict: true,
         email: { type: "string", trim: true, max: EMAIL_LENGTH_MAX, pattern: EMAIL_PATTERN },
@@ -106,7 +107,7 @@ const user = {
       rest: "GET /profile",
       auth: "user",
       idempotent: true,
-      openapi: { summary: "Your own account", tags: ["accounts"] },
+      openapi: PROFILE_OPENAPI,
       params: { $$strict: true },
       async handler(this: UserService, ctx: Context<object, Meta>): Promise<UserView> {
         const id = ctx.meta.user?.id;
