@@ -14,6 +14,7 @@ import type { JsonSchema } from "./json-schema.ts";
  */
 export function parseQuery(query: string, declared: ReadonlyMap<string, JsonSchema>): Record<string, string> {
   const values: Record<string, string> = {};
+  const seen = new Set<string>();
   const faults: Fault[] = [];
   const report = (parameter: string, fault: Omit<Fault, "parameter">): void => {
     if (faults.length < FAULTS_MAX) faults.push({ parameter, ...fault });
@@ -26,12 +27,13 @@ export function parseQuery(query: string, declared: ReadonlyMap<string, JsonSche
     if (isPrototypeKey(name))
       throw new ShopError("malformed_request", `The query holds the name ${name}, which is not allowed.`);
     if (!declared.has(name)) report(name, { code: "unknown_parameter", message: "is not known here" });
-    else if (name in values) report(name, { code: "repeated", message: "must not be repeated" });
+    else if (seen.has(name)) report(name, { code: "repeated", message: "must not be repeated" });
     else if (value !== "") {
       values[name] = value;
       const fault = stringFault(value) ?? integerFault(value, declared.get(name));
       if (fault) report(name, fault);
     }
+    seen.add(name);
   }
   if (faults.length > 0)
     throw new ShopError("validation_failed", "The query string is not valid.", { errors: faults });

@@ -40,6 +40,9 @@ export function createGatewayServer(onRequest: (req: IncomingMessage, res: Serve
   return server;
 }
 
+/** How long what was answered to what is no request has, to arrive. */
+const CLOSING_MS = 1_000;
+
 type Parsed = Error & { code?: string; rawPacket?: Buffer };
 const refused = new WeakSet<Socket>();
 
@@ -57,7 +60,10 @@ function answerInTurn(err: Parsed, socket: Socket): void {
     underway.once("finish", () => answerInTurn(err, socket));
     return;
   }
-  // Closed for writing by an answer that was the connection's last: what was written is still on its way.
+  // Closing at once would reset a connection whose client is still sending, and lose the answer. A client that goes on
+  // sending has it by then.
+  setTimeout(() => socket.destroy(), CLOSING_MS).unref();
+  // By an answer that was the connection's last.
   if (!socket.writable) return;
   if (underway?.headersSent) {
     socket.destroy(err);
@@ -75,8 +81,6 @@ function answerInTurn(err: Parsed, socket: Socket): void {
   socket.end(
     `HTTP/1.1 ${problem.status} ${http.STATUS_CODES[problem.status]}\r\n${head.join("")}\r\n${problem.body}`,
   );
-  // Closing at once would reset a connection whose client is still sending, and lose the answer.
-  socket.setTimeout(1_000, () => socket.destroy());
 }
 
 function parserError(err: { code?: string; rawPacket?: Buffer }): ShopError {

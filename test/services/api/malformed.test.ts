@@ -1,3 +1,5 @@
+import { once } from "node:events";
+import { type AddressInfo, connect } from "node:net";
 import { setTimeout } from "node:timers/promises";
 import { gzipSync } from "node:zlib";
 import { afterAll, beforeAll, describe, expect, test } from "@jest/globals";
@@ -163,5 +165,16 @@ describe("what follows a whole request on its connection and is no request", () 
     const received = await patient.raw(sent);
     expect([...received.matchAll(/HTTP\/1\.1 (\d+)/g)].map(([, status]) => status)).toEqual(statuses);
     expect(received).toMatch(/connection: close\r\n/i);
+  });
+
+  test("keeps no connection open, though its client goes on sending", async () => {
+    const { port } = gateway.server.address() as AddressInfo;
+    const socket = connect(port, "127.0.0.1").on("error", () => undefined);
+    socket.write("garbage\r\n\r\n");
+    const sending = setInterval(() => socket.write("x"), 100);
+    const startedAt = performance.now();
+    await once(socket.resume(), "close");
+    clearInterval(sending);
+    expect(performance.now() - startedAt).toBeLessThan(3_000);
   });
 });
