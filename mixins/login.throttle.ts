@@ -35,6 +35,7 @@ export const WINDOW_MS = 15 * 60_000;
 const PAIRS_MAX = 100_000;
 /** Ten passwords are judged within it, unless the shop is overloaded. */
 const WAIT_MS_MAX = 2_000;
+/** The pauses between looks, the first one: each is twice as long as the one before. */
 const LOOK_MS = 50;
 
 /**
@@ -60,7 +61,7 @@ export async function judged<Verdict>(
 
 async function begun(throttle: LoginThrottle, account: string, address: string): Promise<Attempt> {
   const until = Date.now() + WAIT_MS_MAX;
-  for (;;) {
+  for (let pauseMs = LOOK_MS; ; pauseMs *= 2) {
     const answer = await throttle.begin(account, address);
     if (!("retryAfter" in answer)) return answer;
     const { retryAfter } = answer;
@@ -78,7 +79,7 @@ async function begun(throttle: LoginThrottle, account: string, address: string):
           retryAfter: 1,
         },
       );
-    await setTimeout(LOOK_MS);
+    await setTimeout(pauseMs);
   }
 }
 

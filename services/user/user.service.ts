@@ -155,7 +155,9 @@ const user = {
         const address = ctx.meta.clientAddress ?? "";
         const holds = await judged(this.throttle, { account: found.email, address }, async () => {
           if (await this.hasher.matches(currentPassword, was, remainingMs(ctx))) return "current";
-          return (await this.hasher.matches(newPassword, was, remainingMs(ctx))) ? "new" : null;
+          // The guess is judged by now, and counts also where this cannot be.
+          const isRepeat = await this.hasher.matches(newPassword, was, remainingMs(ctx)).catch(() => false);
+          return isRepeat ? "new" : null;
         });
         if (holds === null) throw new ShopError("invalid_credentials", "The current password is wrong.");
         if (holds === "current") {
