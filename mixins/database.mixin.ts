@@ -42,6 +42,8 @@ const SESSION: readonly (readonly [string, string])[] = [
   // These two free the locks of a node that is paused inside a batch (SIGSTOP, a long collection).
   ["idle_in_transaction_session_timeout", "5000"],
   ["transaction_timeout", "30000"],
+  // A backend whose client has given up ends, instead of working on beside the one that took its place.
+  ["client_connection_check_interval", "1000"],
   // Every statement here finds its rows by key, for a batch. A plan is made once per connection, perhaps while the
   // table was empty and a scan of it cheap; it must still be right at ten million rows, so only plans by index and
   // nested loop are taken. Measured: without these lines batches slow down with the size of the tables. An index scan
@@ -66,9 +68,9 @@ class Client extends pg.Client {
 }
 
 /**
- * How long a statement may be without its answer, before its connection is taken for dead. One whose other end has
- * vanished, as a machine does that a standby stands in for, is never closed, and the system gives it up after a quarter
- * of an hour. Nobody waits for longer than this for anything (requestTimeout), and no statement here should.
+ * How long a statement may be without its answer, before its connection is closed. One whose other end has vanished, as
+ * a machine does that a standby stands in for, is never closed from there, and the system gives it up after a quarter of
+ * an hour. Nobody waits for longer than this for anything (requestTimeout), so neither does a statement for a lock.
  */
 const ANSWER_MS_MAX = 10_000;
 
