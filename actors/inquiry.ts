@@ -89,14 +89,14 @@ export class Inquiries {
   async #ask(inquiries: Inquiry[]): Promise<void> {
     const { votes, ask, settle, alarm } = this.#options;
     const replies = await ask(inquiries);
+    // Or settled here while the question was under way, by another replica, and forgotten rightly.
+    const still = new Set(replies.includes("forgotten") ? await votes.inDoubt(LOOKED_AT_MAX) : []);
     await Promise.all(
       inquiries.map(async ({ txId }, i) => {
         const reply = replies[i];
         if (reply === "pending" || reply === undefined) return;
         if (reply === "forgotten") {
-          // Or settled here while the question was under way, by another replica, and forgotten rightly.
-          if ((await votes.inDoubt(LOOKED_AT_MAX)).includes(txId))
-            alarm("a vote in doubt here is forgotten by the register", { txId });
+          if (still.has(txId)) alarm("a vote in doubt here is forgotten by the register", { txId });
           return;
         }
         if ((await settle(txId, reply)) === "contradiction")

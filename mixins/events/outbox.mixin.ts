@@ -172,9 +172,9 @@ export const outboxMixin: Partial<ServiceSchema> = {
     async note(consumer: string, position: number): Promise<void> {
       const now = performance.now();
       const known = (this.readers as Map<string, Reader>).get(consumer);
-      // One that has stopped is written down at once: it has everything, and whoever looks shall see that.
-      const hasStopped = known?.position === position && known.noted !== position;
-      const isDue = !known || hasStopped || now - known.notedAt >= NOTED_MS;
+      // One that rests is written down at once: mostly it has everything, and whoever looks shall see that.
+      const rests = known?.position === position && known.noted !== position;
+      const isDue = !known || rests || now - known.notedAt >= NOTED_MS;
       if (isDue) await noteReader(this.db, consumer, position);
       this.readers.set(
         consumer,
