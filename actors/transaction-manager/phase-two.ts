@@ -71,8 +71,13 @@ export class PhaseTwo {
    * Tells everybody, and until `by` again who has not answered, because after a refusal the client may count on what is
    * released. Resolves to whether all have. A participant that cannot be reached asks for the outcome by itself.
    */
-  async abort({ txId, enlisted }: Drive, by: number): Promise<boolean> {
-    const told = enlisted.map((participant) => this.#insist(by, () => this.#release(participant, txId)));
+  async abort({ txId, enlisted, refusals }: Drive, by: number): Promise<boolean> {
+    const told = enlisted.map(async (participant) => {
+      // Who has refused holds nothing, and hears it once.
+      const hasRefused = refusals.some((refusal) => refusal.participant === participant);
+      const isReleased = await this.#insist(hasRefused ? 0 : by, () => this.#release(participant, txId));
+      return hasRefused || isReleased;
+    });
     return (await Promise.all(told)).every(Boolean);
   }
 

@@ -46,6 +46,9 @@ const ASK_AGAIN_MS = [50, 100, 250] as const;
 /** Below this wait nobody writes an abort for an inquiry: longer than prepareMs of any caller, so that a live driver
  *  is not overtaken, and short enough that a restart leaves nothing in doubt for 5 s. Liveness only, never safety. */
 export const PRESUME_ABORT_AFTER_MS = 3_500;
+/** For how long an abort is told to who does not answer it: a lost connection is over by then, and a participant that is
+ *  away keeps nobody waiting for longer. */
+const RELEASE_MS = 1_000;
 /** How long an operator waits for a forced commit to arrive; recovery brings what is late. */
 const FORCE_MS = 2_000;
 
@@ -155,7 +158,8 @@ export class TransactionManager {
 
       if (decision === "abort") {
         const { refusals, failures } = drive;
-        const released = await patience.whole(this.#phaseTwo.abort(drive, drive.refused ? answerBy : 0));
+        const until = drive.refused ? Math.min(answerBy, this.#options.clock.now() + RELEASE_MS) : 0;
+        const released = await patience.whole(this.#phaseTwo.abort(drive, until));
         return { outcome: "abort", txId, refusals, failures, released: released === true };
       }
       const { durable, awaited } = this.#commit(drive, terms.durableAt, answerBy);

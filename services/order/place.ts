@@ -7,7 +7,7 @@
  * | commit, durable at order | 201 |
  * | commit, order not yet | 202, and the order is confirmed a moment later |
  * | abort | 409 or 402 for a no: nothing is held, the key is free; 5xx where votes are missing |
- * | abort with a no, and somebody may hold something still | 504: the same key gets the no |
+ * | abort with a no, and somebody may hold something still | 503: the same key gets the no |
  * | unknown, order has voted | 202: the order says pending until it knows |
  * | either of the two, and order's database is away | 504 |
  * | unknown, order has not voted | 504: the same key gets the truth |
@@ -113,7 +113,7 @@ export async function place(command: PlaceCommand, bodyHash: string, ports: Plac
       quote = await ports.quote(command.items, true);
     } else if (refusal) {
       // A no says that nothing is held, which is not known here. (A manager of the version before does not say.)
-      throw result.released === false ? failureError([]) : refusalError(refusal, lines);
+      throw result.released === false ? unavailable() : refusalError(refusal, lines);
     } else {
       throw failureError(result.failures);
     }
@@ -184,6 +184,11 @@ async function answerUndecided(
   return { status: state === "committed" ? 201 : 202, order: { ...order, state }, replayed: false };
 }
 
+const unavailable = (): ShopError =>
+  new ShopError("unavailable", "A part of the shop cannot be reached; nothing was bought. Try again.", {
+    retryAfter: 1,
+  });
+
 export function failureError(failures: readonly Failure[]): ShopError {
   const codes = new Set(failures.map((failure) => failure.code));
   // Answered as "too late" a bug would stay hidden, and its client would repeat the request in vain. The edge logs the
@@ -206,14 +211,7 @@ export function failureError(failures: readonly Failure[]): ShopError {
     return new ShopError("overloaded", "The shop is overloaded; nothing was bought. Try again.", {
       retryAfter: 1,
     });
-  if ([...codes].some(isOutOfReach))
-    return new ShopError(
-      "unavailable",
-      "A part of the shop cannot be reached; nothing was bought. Try again.",
-      {
-        retryAfter: 1,
-      },
-    );
+  if ([...codes].some(isOutOfReach)) return unavailable();
   return new ShopError(
     "deadline_exceeded",
     "The order was not decided in time; repeat it with the same Idempotency-Key.",

@@ -1,5 +1,6 @@
 /** One Idempotency-Key, one order: over HTTP, with every service and a real PostgreSQL. */
 import { afterAll, beforeAll, expect, test } from "@jest/globals";
+import pg from "pg";
 import type { RunResult } from "../../actors/protocol/messages.ts";
 import type { Queryable } from "../../mixins/database.mixin.ts";
 import { ADMIN, startTestShop, type TestShop } from "../harness/shop.ts";
@@ -54,6 +55,23 @@ test.each(["product", "order"])(
     expectStatus(await client.buy(ann, id, { key }), 201);
   },
 );
+
+test("a client hears within five seconds that its key cannot be looked up", async () => {
+  const { id } = await client.addProduct(admin);
+  const rival = new pg.Client({ connectionString: shop.databases.urlOf("order") });
+  await rival.connect();
+  try {
+    await rival.query("begin; lock table orders in access exclusive mode");
+    const startedAt = performance.now();
+    const reply = expectStatus(await client.buy(ann, id, { key: "cannot-look" }), 504);
+    expect(performance.now() - startedAt).toBeLessThan(5_500);
+    expect(reply.body.code).toBe("deadline_exceeded");
+  } finally {
+    await rival.end();
+  }
+  const again = () => client.buy(ann, id, { key: "cannot-look" });
+  await until("the same key is good", async () => (await again()).status === 201);
+});
 
 test("fifty requests at once are one order: the others are replays or told that it is running", async () => {
   const product = await client.addProduct(admin);

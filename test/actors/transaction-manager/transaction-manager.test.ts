@@ -135,6 +135,22 @@ test("an abort that meets a commit alarms, and changes no outcome", async () => 
 });
 
 describe("a run", () => {
+  test("that is refused waits a second for one that is away, and says that it may hold something", async () => {
+    const { manager, of } = bench.manager();
+    of("order").vote = () => NO;
+    of("product").abort = () => Promise.reject(new ShopError("unavailable", "away"));
+    const startedAt = performance.now();
+    expect(await manager.run(REQUESTS, RUN)).toMatchObject({ outcome: "abort", released: false });
+    expect(performance.now() - startedAt).toBeLessThan(1_500);
+  });
+
+  test("that is refused does not wait for who refused it", async () => {
+    const { manager, of } = bench.manager();
+    of("order").vote = () => NO;
+    of("order").abort = () => Promise.reject(new ShopError("unavailable", "away"));
+    expect(await manager.run(REQUESTS, RUN)).toMatchObject({ outcome: "abort", released: true });
+  });
+
   test("that is refused tells its abort until everybody has heard it, and says so", async () => {
     const { manager, of } = bench.manager();
     of("order").vote = () => NO;

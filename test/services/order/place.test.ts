@@ -58,7 +58,7 @@ const DECLINED = [{ participant: "payment", reason: "payment_declined" }];
 test.each([
   [true, "payment_declined"],
   [undefined, "payment_declined"],
-  [false, "deadline_exceeded"],
+  [false, "unavailable"],
 ])("a no whose release is %s is answered %s", async (released, type) => {
   const { ports } = portsOf({
     result: { outcome: "abort", refusals: DECLINED, failures: [], released } as never,
