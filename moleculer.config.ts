@@ -84,7 +84,16 @@ const options: BrokerOptions = {
   // People read a terminal, programs read everything else.
   logger: (config.logger ? config.logger === "console" : process.stdout.isTTY)
     ? { type: "Console", options: { formatter: "short", colors: process.stdout.isTTY } }
-    : { type: "Pino", options: { pino: { options: { base: null, hooks: { logMethod } } } } },
+    : {
+        type: "Pino",
+        // Pino's own way to a terminal throws where that has been closed.
+        options: {
+          pino: {
+            options: { base: null, hooks: { logMethod } },
+            destination: process.stdout.isTTY ? process.stdout : undefined,
+          },
+        },
+      },
   logLevel: config.logLevel,
 
   transporter: config.transporter ? { type: NATS_TRANSPORTER, options: { url: config.transporter } } : null,

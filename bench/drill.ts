@@ -7,6 +7,7 @@
  *   npm run drill -- NAME [--times N] [--seconds N] [--json] [...]
  */
 import { parseArgs } from "node:util";
+import { outliveTerminal, STOP_SIGNALS } from "../lib/stop.ts";
 import { describe } from "../scripts/describe.ts";
 import type { Drill, DrillOptions, Figures, OptionName } from "./drills/drill.ts";
 import { duplicates } from "./drills/duplicates.ts";
@@ -55,6 +56,7 @@ const OPTIONS: Record<OptionName, string> = {
   postgres: "        kills PostgreSQL too (SIGQUIT: it stops at once and recovers from its log)",
 };
 
+outliveTerminal();
 try {
   process.exitCode = await main();
 } catch (err) {
@@ -80,8 +82,7 @@ async function main(): Promise<0 | 1> {
 async function runDrill(drill: Drill, options: DrillOptions): Promise<Figures> {
   const site = await Site.open(drill.name);
   const interrupt = (signal: string) => site.interrupt(new Error(`${signal}: the drill was broken off`));
-  process.on("SIGINT", interrupt);
-  process.on("SIGTERM", interrupt);
+  for (const signal of STOP_SIGNALS) process.on(signal, interrupt);
   let figures: Figures;
   try {
     figures = await Promise.race([drill.run(site, options), site.interrupted]);
@@ -96,8 +97,7 @@ async function runDrill(drill: Drill, options: DrillOptions): Promise<Figures> {
     site.say(`the clean-up failed: ${describe(err)}`);
     figures = { error: (err as Error).message, ...figures, ok: false };
   }
-  process.off("SIGINT", interrupt);
-  process.off("SIGTERM", interrupt);
+  for (const signal of STOP_SIGNALS) process.off(signal, interrupt);
   return figures;
 }
 

@@ -6,6 +6,10 @@
  */
 import { setFlagsFromString } from "node:v8";
 
+/** What tells a process to drain and end: Ctrl-C, a supervisor, and a terminal that is closed. */
+export const STOP_SIGNALS = ["SIGINT", "SIGTERM", "SIGHUP"] as const;
+export type StopSignal = (typeof STOP_SIGNALS)[number];
+
 export const STEPS_MS_MAX = {
   /** Others hear that this node may not be called any more. One that does not answer is dead or paused, and calls nobody. */
   leave: 2_000,
@@ -70,6 +74,14 @@ export async function stopStep(
   } finally {
     for (const timer of timers) clearTimeout(timer);
   }
+}
+
+/** Whoever reads our output may go away (npm start | head, a closed terminal); what runs goes on, or stops, all the same. */
+export function outliveTerminal(streams: NodeJS.EventEmitter[] = [process.stdout, process.stderr]): void {
+  for (const stream of streams)
+    stream.on("error", (err: NodeJS.ErrnoException) => {
+      if (err.code !== "EPIPE" && err.code !== "EIO") throw err;
+    });
 }
 
 /**

@@ -6,7 +6,7 @@
  */
 import { constants } from "node:os";
 import { parseArgs } from "node:util";
-import { stopCompilers } from "../lib/stop.ts";
+import { outliveTerminal, STOP_SIGNALS, type StopSignal, stopCompilers } from "../lib/stop.ts";
 import { greeting } from "./banner.ts";
 import type { Cluster } from "./cluster/cluster.ts";
 import { describe } from "./describe.ts";
@@ -48,8 +48,8 @@ async function main(): Promise<void> {
     await askRestart(config.dataDir, services, (line) => console.log(line));
     console.log("every worker was replaced");
   } else if (command === undefined) {
-    process.on("SIGINT", onSignal);
-    process.on("SIGTERM", onSignal);
+    for (const signal of STOP_SIGNALS) process.on(signal, onSignal);
+    outliveTerminal();
     starting = run(values.scale ?? "", values.kafka ?? false);
     await starting;
   } else {
@@ -73,9 +73,11 @@ async function run(scale: string, kafka: boolean): Promise<void> {
   else if (isNew) console.log(`admin ${email}, password ${password} (made now and shown this once)`);
 }
 
-function onSignal(signal: "SIGINT" | "SIGTERM"): void {
+function onSignal(signal: StopSignal): void {
   if (stopping) {
-    if (performance.now() - stopping.since > ECHO_MS) process.exit(128 + constants.signals[signal]);
+    // Closing the terminal is not impatience.
+    if (signal !== "SIGHUP" && performance.now() - stopping.since > ECHO_MS)
+      process.exit(128 + constants.signals[signal]);
     return;
   }
   stopping = { since: performance.now() };

@@ -2,12 +2,13 @@
  * `npm run repl`: an operator's console that joins a running cluster as a node without services. It needs TRANSPORTER;
  * a shop of one process has its console inside (npm start -- --repl).
  */
-import { stopCompilers } from "../lib/stop.ts";
+import { outliveTerminal, STOP_SIGNALS, stopCompilers } from "../lib/stop.ts";
 import { describe } from "./describe.ts";
 
 /** Other nodes answer within a moment; without any, the operator hears it and gets the console all the same. */
 const JOIN_MS_MAX = 3_000;
 
+outliveTerminal();
 try {
   await main();
 } catch (err) {
@@ -34,7 +35,7 @@ async function main(): Promise<void> {
       logLevel: config.logLevel === "info" ? "warn" : config.logLevel,
     },
   });
-  for (const signal of ["SIGINT", "SIGTERM"] as const)
+  for (const signal of STOP_SIGNALS)
     process.once(signal, () => {
       stopCompilers();
       broker.giveUpConnecting();

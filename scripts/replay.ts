@@ -3,6 +3,7 @@
  * final answer, with 1 when one has not or the replay could not be done.
  */
 import { parseArgs } from "node:util";
+import { outliveTerminal, STOP_SIGNALS } from "../lib/stop.ts";
 import { describe } from "./describe.ts";
 import { AcknowledgedFile } from "./replay/acknowledged.ts";
 import { readOrderBook } from "./replay/order-book.ts";
@@ -19,8 +20,9 @@ const USAGE = `usage: npm run replay -- FILE.csv [options]
   --json               the result as one line of JSON
 ADMIN_EMAIL and ADMIN_PASSWORD name the admin; DATA_DIR or DATABASE_URL say which shop to start.`;
 
+outliveTerminal();
 const interrupted = new AbortController();
-for (const signal of ["SIGINT", "SIGTERM"] as const)
+for (const signal of STOP_SIGNALS)
   process.once(signal, () => interrupted.abort(new Error(`${signal}: the replay was broken off`)));
 
 try {

@@ -1,9 +1,10 @@
 /**
  * `npm start [-- --repl]`: the whole shop in one process, with a PostgreSQL of its own where no DATABASE_URL is set, and
- * with the operators' console where asked for; `npm run dev` adds hot reload (`--hot`). A failed start prints one message and leaves nothing running; SIGINT and
- * SIGTERM drain and stop; a second signal exits.
+ * with the operators' console where asked for; `npm run dev` adds hot reload (`--hot`). A failed start prints one message
+ * and leaves nothing running; SIGINT, SIGTERM and the end of the terminal drain and stop; a second signal exits.
  */
 import { constants } from "node:os";
+import type { StopSignal } from "../lib/stop.ts";
 
 // Not static: on an older Node their own imports would fail first, with a message that helps nobody.
 refuseOldNode();
@@ -11,21 +12,18 @@ refuseOldNode();
 if (!process.argv.includes("--hot")) (await import("./compile-cache.ts")).keepCompiled();
 const { banner } = await import("./banner.ts");
 const { describe } = await import("./describe.ts");
+const { left, outliveTerminal, STOP_MS_MAX, STOP_SIGNALS, stopCompilers } = await import("../lib/stop.ts");
 
 // npm passes a terminal's Ctrl-C on to us, which the terminal has sent already.
 const ECHO_MS = 1_000;
 
 const undo: (() => Promise<void>)[] = [];
-let stopping: { since: number } | undefined;
+let stopping: { since: number; done: Promise<boolean> } | undefined;
 let port: number | undefined;
 let giveUp: () => void = () => undefined;
 
-process.on("SIGINT", onSignal);
-process.on("SIGTERM", onSignal);
-// Whoever read our output may go away (npm start | head); the shop is open all the same.
-process.stdout.on("error", (err: NodeJS.ErrnoException) => {
-  if (err.code !== "EPIPE") throw err;
-});
+for (const signal of STOP_SIGNALS) process.on(signal, onSignal);
+outliveTerminal();
 
 const started = start();
 started.catch(fail);
@@ -47,8 +45,9 @@ async function start(): Promise<void> {
     undo.push(() => postgres.stop());
     say(`PostgreSQL ${postgres.version} ${postgres.adopted ? "was running" : "runs"} in ${config.dataDir}`);
   }
-  if (stopping) return;
   const broker = await createShop();
+  // Whoever stopped meanwhile had nothing yet to give up.
+  if (stopping) return;
   undo.push(() => broker.stop());
   giveUp = () => broker.giveUpConnecting();
   await broker.start();
@@ -75,10 +74,11 @@ async function start(): Promise<void> {
   });
 }
 
-function onSignal(signal: "SIGINT" | "SIGTERM"): void {
-  const status = 128 + constants.signals[signal];
+function onSignal(signal: StopSignal): void {
   if (stopping) {
-    if (performance.now() - stopping.since > ECHO_MS) process.exit(status);
+    // Closing the terminal is not impatience.
+    if (signal !== "SIGHUP" && performance.now() - stopping.since > ECHO_MS)
+      process.exit(128 + constants.signals[signal]);
     return;
   }
   say(`\n${signal}: finishing what is in flight ... (once more to exit at once)`);
@@ -86,20 +86,25 @@ function onSignal(signal: "SIGINT" | "SIGTERM"): void {
 }
 
 async function fail(err: unknown): Promise<void> {
+  // Whoever stops already ends the process too, when all is stopped.
+  if (stopping) return;
   await stop();
   console.error(`\nThe shop cannot go on: ${describe(err, port)}`);
   process.exit(1);
 }
 
-/** Undoes the start backwards. The first step, broker.stop(), makes readiness fail before it waits for anything. */
-async function stop(): Promise<boolean> {
-  stopping ??= { since: performance.now() };
-  // Imported here, because an old Node must be refused before anything of ours is loaded.
-  const { left, STOP_MS_MAX, stopCompilers } = await import("../lib/stop.ts");
+/** Undoes the start, once, whoever asks. */
+function stop(): Promise<boolean> {
+  const since = performance.now();
+  stopping ??= { since, done: undoStart(since + STOP_MS_MAX) };
+  return stopping.done;
+}
+
+/** Backwards. The first step, broker.stop(), makes readiness fail before it waits for anything. */
+async function undoStart(endsAt: number): Promise<boolean> {
   stopCompilers();
-  const endsAt = stopping.since + STOP_MS_MAX;
   giveUp();
-  // A start that is half-way would otherwise go on behind our back; its failure is reported by whoever started it.
+  // A start that is half-way would otherwise go on behind our back. How it ends does not matter any more.
   let clean = await inTime(
     started.catch(() => undefined),
     "the start",

@@ -1,7 +1,7 @@
 /**
  * One node of a worker cluster, forked by the supervisor with SERVICES, NODEID and TRANSPORTER in its environment. It
- * tells its parent when it is ready; SIGTERM, or the parent's death, drains and ends it. SIGINT is the parent's to
- * hear: a terminal sends it to all at once, and the order in which nodes stop matters.
+ * tells its parent when it is ready; SIGTERM, or the parent's death, drains and ends it. SIGINT and SIGHUP are the
+ * parent's to hear: a terminal sends them to all at once, and the order in which nodes stop matters.
  */
 import { setTimeout as sleep } from "node:timers/promises";
 import { config } from "../../config/index.ts";
@@ -14,7 +14,7 @@ import { createShop } from "../shop.ts";
 export type WorkerMessage = { kind: "ready" } | { kind: "failed"; reason: string };
 
 const READY_POLL_MS = 25;
-process.on("SIGINT", () => undefined);
+for (const signal of ["SIGINT", "SIGHUP"] as const) process.on(signal, () => undefined);
 process.on("SIGTERM", () => void stop());
 process.on("disconnect", () => void stop());
 // A parent that died while the modules were loaded has told nobody, and this node would wait for its servers for ever.

@@ -4,6 +4,7 @@
  */
 import type { ServiceBroker } from "moleculer";
 import repl from "moleculer-repl";
+import { outliveTerminal } from "../../lib/stop.ts";
 import { actors } from "./actors.ts";
 import { shop } from "./books.ts";
 import { breakers, cluster } from "./cluster.ts";
@@ -89,6 +90,8 @@ export function openConsole(broker: ServiceBroker, leave: () => Promise<void>): 
     delimiter: `${broker.namespace} $`,
     customCommands: commands((text) => console.log(text), painter(process.stdout)) as never,
   });
+  // It puts the terminal's mode back, also where the terminal is gone.
+  outliveTerminal([server]);
   // Lines that are pasted or piped would run at once, and share one parser: the id of one could be forced with the
   // outcome of another. Each waits for the one before.
   const evaluation = server as { eval: Evaluate };

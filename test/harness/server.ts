@@ -8,6 +8,7 @@ import { mkdtemp, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import path from "node:path";
 import { DATABASES, type DatabaseName } from "../../config/index.ts";
+import { STOP_SIGNALS } from "../../lib/stop.ts";
 import { createDatabaseIfMissing, migrate } from "../../mixins/migrations.ts";
 import { ensurePostgres, type Postgres } from "../../scripts/postgres.ts";
 import { DIRECTORY_VARIABLE, SERVER_VARIABLE, templateName, urlOfDatabase } from "./databases.ts";
@@ -21,7 +22,7 @@ export async function startServer(): Promise<void> {
   const settings = { fsync: "off", synchronous_commit: "off", full_page_writes: "off", max_wal_size: "2GB" };
   const postgres = await ensurePostgres({ dataDir, settings });
   running = { postgres, dataDir, stopKafka: await shareKafka(dataDir) };
-  for (const signal of ["SIGINT", "SIGTERM"] as const) process.once(signal, () => abandon(signal));
+  for (const signal of STOP_SIGNALS) process.once(signal, () => abandon(signal));
   process.env[SERVER_VARIABLE] = postgres.url;
   process.env[DIRECTORY_VARIABLE] = dataDir;
   try {

@@ -1,6 +1,7 @@
-/** A process that is told to stop while a database of it does not answer: SIGTERM, as an operator or a kubelet sends it. */
+/** A process that is told to stop while a server that it needs does not answer, by an operator, a kubelet or a terminal. */
 import { spawn } from "node:child_process";
 import { once } from "node:events";
+import { existsSync } from "node:fs";
 import { mkdtemp } from "node:fs/promises";
 import path from "node:path";
 import { afterEach, expect, test } from "@jest/globals";
@@ -79,3 +80,34 @@ test("a shop whose payment database is silent says so, stops in time, and does n
   expect(output).toMatch(/goes on without \d connections of payment that are in use/);
   expect(code).toBe(1);
 }, 120_000);
+
+test.each(["SIGINT", "SIGHUP"] as const)(
+  "a start that waits for its message server leaves no PostgreSQL behind at a %s",
+  async (signal) => {
+    const dataDir = await mkdtemp(path.join(process.env[DIRECTORY_VARIABLE] as string, "stop-"));
+    const child = spawn(process.execPath, ["scripts/start.ts"], {
+      cwd: ROOT,
+      env: {
+        ...{ PATH: process.env.PATH, HOME: dataDir, NODE_ENV: "test", PORT: "0", GRPC_PORT: "0" },
+        ...{ DATA_DIR: dataDir, TRANSPORTER: `nats://127.0.0.1:${await freePort()}` },
+      },
+    });
+    const ended = once(child, "exit");
+    let output = "";
+    for (const stream of [child.stdout, child.stderr])
+      stream.on("data", (data: Buffer) => {
+        output += data;
+      });
+    try {
+      await until("it waits for NATS", () => output.includes("NATS cannot be reached"), 60_000, 50);
+      // As of a terminal that is closed: nobody reads what the stop says.
+      if (signal === "SIGHUP") for (const stream of [child.stdout, child.stderr]) stream.destroy();
+      child.kill(signal);
+      expect(await ended).toEqual([0, null]);
+      expect(existsSync(path.join(dataDir, "postgres", "postmaster.pid"))).toBe(false);
+    } finally {
+      child.kill("SIGKILL");
+    }
+  },
+  120_000,
+);
