@@ -5,7 +5,7 @@
  */
 import { readFileSync } from "node:fs";
 import path from "node:path";
-import { type Config, config, type DatabaseName } from "./index.ts";
+import { type Config, config, type DatabaseName, environmentName } from "./index.ts";
 
 /** `shop_order`, `shop_transaction_manager`. */
 export const databaseName = (service: DatabaseName): string => `shop_${service.replaceAll("-", "_")}`;
@@ -19,6 +19,12 @@ export function databaseUrlOf(service: DatabaseName, from: Config = config): str
   const url = new URL(from.databaseUrl ?? embeddedServerUrl(from.dataDir));
   url.pathname = `/${databaseName(service)}`;
   return url.href;
+}
+
+/** The variable that says where it is. */
+export function databaseVariable(service: DatabaseName, from: Config = config): string {
+  if (from.databaseUrls[service]) return `DATABASE_URL_${environmentName(service)}`;
+  return from.databaseUrl ? "DATABASE_URL" : "DATA_DIR";
 }
 
 function embeddedServerUrl(dataDir: string): string {

@@ -5,12 +5,11 @@
  */
 import type { Context, ServiceSchema } from "moleculer";
 import pg from "pg";
-import { databaseUrlOf } from "../config/database.ts";
 import { config, type DatabaseName } from "../config/index.ts";
 import { stopStep } from "../lib/stop.ts";
 import { beforeAnyQuery, isBroken, unavailable, unavailableOnce } from "./database.errors.ts";
 import { measure, type Reading } from "./measures.ts";
-import { createDatabaseIfMissing, migrate } from "./migrations.ts";
+import { prepareDatabase } from "./migrations.ts";
 
 // Amounts, counts and versions stay below 2^53 (checked at the edge), so bigint columns are read as numbers.
 pg.types.setTypeParser(pg.types.builtins.INT8, Number);
@@ -164,10 +163,7 @@ export function databaseMixin(service: DatabaseName, migrations: URL): Partial<S
       measure(this, () => poolReadings(this.db));
     },
     async started() {
-      const url = databaseUrlOf(service);
-      await createDatabaseIfMissing(url);
-      await migrate(url, migrations, (line) => this.logger.warn(line));
-      this.db = openDatabase(url);
+      this.db = openDatabase(await prepareDatabase(service, migrations, (line) => this.logger.warn(line)));
       if (config.environment !== "test") await refuseLossyServer(this.db, service);
     },
     async stopped() {

@@ -6,9 +6,34 @@ import { readdir, readFile } from "node:fs/promises";
 import { setTimeout as sleep } from "node:timers/promises";
 import type { Knex } from "knex";
 import pg from "pg";
+import { databaseUrlOf, databaseVariable } from "../config/database.ts";
+import type { DatabaseName } from "../config/index.ts";
 import { sqlState } from "./database.errors.ts";
 
 const databaseOf = (url: string): string => decodeURIComponent(new URL(url).pathname.slice(1));
+
+/**
+ * Brings a service's own database to where this version needs it, and answers where it is. Throws with the service and
+ * the variable where it cannot be reached or created.
+ */
+export async function prepareDatabase(
+  service: DatabaseName,
+  folder: URL,
+  say?: (line: string) => void,
+): Promise<string> {
+  const url = databaseUrlOf(service);
+  const variable = databaseVariable(service);
+  await createDatabaseIfMissing(url).catch((cause) => {
+    // Not the whole URL: it may hold a password.
+    throw new Error(
+      `the database of ${service} cannot be used: it was looked for as ${databaseOf(url)} at ${new URL(url).host}, ` +
+        `by ${variable}; start that server, or correct ${variable}`,
+      { cause },
+    );
+  });
+  await migrate(url, folder, say);
+  return url;
+}
 
 /** Creates the database that `url` names where the server has none and the role may; otherwise says what to do. */
 export async function createDatabaseIfMissing(url: string): Promise<void> {

@@ -9,7 +9,8 @@ export function describe(err: unknown, port?: number): string {
     const variable = taken === port || port === undefined ? "PORT" : "METRICS_PORT";
     return `port ${taken ?? "?"} is taken by another program: end that one, or choose another port, as in ${variable}=${(taken ?? 3000) + 1} npm start (${variable}=0 takes a free one).`;
   }
-  if (code === "EACCES" && port !== undefined && port > 0 && port < 1024)
+  const isListening = causes.some((cause) => (cause as { syscall?: string }).syscall === "listen");
+  if (code === "EACCES" && isListening && port !== undefined && port > 0 && port < 1024)
     return `port ${port} needs more rights than this user has: choose one above 1023, as in PORT=3000 npm start.`;
   // A connection refused on several addresses is an AggregateError, which has no message of its own.
   return causes.map((cause) => cause.message || String(code ?? cause.name)).join("\n  because: ");

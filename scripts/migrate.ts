@@ -14,14 +14,16 @@ try {
 
 async function main(): Promise<void> {
   // Not static: a faulty configuration throws when it is read.
-  const { config, DATABASES } = await import("../config/index.ts");
-  const { databaseName, databaseUrlOf } = await import("../config/database.ts");
-  const { createDatabaseIfMissing, migrate } = await import("../mixins/migrations.ts");
+  const { DATABASES } = await import("../config/index.ts");
+  const { databaseName } = await import("../config/database.ts");
+  const { prepareDatabase } = await import("../mixins/migrations.ts");
   for (const service of DATABASES) {
-    const url = databaseUrlOf(service, config);
-    await createDatabaseIfMissing(url);
     const folder = service === "transaction-manager" ? "actors" : "services";
-    await migrate(url, new URL(`../${folder}/${service}/migrations/`, import.meta.url), console.log);
+    await prepareDatabase(
+      service,
+      new URL(`../${folder}/${service}/migrations/`, import.meta.url),
+      console.log,
+    );
     console.log(`${databaseName(service)} is up to date`);
   }
 }

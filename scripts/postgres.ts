@@ -9,7 +9,7 @@
 import type { ChildProcess } from "node:child_process";
 import { randomBytes, randomUUID } from "node:crypto";
 import { closeSync, existsSync, fstatSync, openSync, readdirSync, readFileSync, realpathSync } from "node:fs";
-import { mkdir, rename, rm, writeFile } from "node:fs/promises";
+import { access, constants, mkdir, rename, rm, writeFile } from "node:fs/promises";
 import { createServer } from "node:net";
 import path from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
@@ -80,7 +80,15 @@ interface Cluster {
  * processes at once. Throws an Error that says what to do where the server cannot be made or started.
  */
 export async function ensurePostgres(options: PostgresOptions): Promise<Postgres> {
-  await mkdir(options.dataDir, { recursive: true });
+  try {
+    await mkdir(options.dataDir, { recursive: true });
+    await access(options.dataDir, constants.W_OK);
+  } catch (cause) {
+    throw new Error(
+      `the data cannot be kept in DATA_DIR=${options.dataDir}: name a directory that this user may write`,
+      { cause },
+    );
+  }
   const dataDir = realpathSync(options.dataDir);
   const data = path.join(dataDir, "postgres");
   return withFileLock(lockFile(dataDir), async () => {
