@@ -68,6 +68,7 @@ export type DatabaseName = (typeof DATABASES)[number];
 /** Those that vote on a checkout: whom operators ask, also while one of them is away. */
 export const PARTICIPANTS = ["order", "product", "payment"] as const satisfies readonly DatabaseName[];
 
+const ENVIRONMENTS = ["development", "production", "test"] as const;
 const LOG_LEVELS = ["fatal", "error", "warn", "info", "debug", "trace"] as const;
 /** How a call chooses among the nodes that could take it. */
 const BALANCERS = ["round-robin", "latency", "rendezvous"] as const;
@@ -78,7 +79,7 @@ const LOGGERS = ["console", "pino"] as const;
 type Logger = (typeof LOGGERS)[number];
 
 export interface Config {
-  readonly environment: string;
+  readonly environment: (typeof ENVIRONMENTS)[number];
   /** TCP port of the REST gateway; 0 takes a free one. */
   readonly port: number;
   /** TCP port of the gRPC server; 0 takes a free one. */
@@ -180,6 +181,12 @@ export function loadConfig(env: Environment): Config {
     faults.push(`${name}=${value}: expected hours from 0 to ${max}, such as 24 or 0.5`);
     return fallback;
   };
+  const oneOf = <Word extends string>(name: string, words: readonly Word[]): Word | undefined => {
+    const value = text(name);
+    if (value !== undefined && !(words as readonly string[]).includes(value))
+      faults.push(`${name}=${value}: expected one of ${words.join(", ")}`);
+    return value as Word | undefined;
+  };
   const list = (name: string): string[] =>
     (text(name) ?? "")
       .split(",")
@@ -262,9 +269,6 @@ export function loadConfig(env: Environment): Config {
   const foreignParticipants = foreignOf(list("FOREIGN_PARTICIPANTS"), SERVICES, faults);
   if (Object.keys(foreignParticipants).length > 0 && participantToken === undefined)
     faults.push("FOREIGN_PARTICIPANTS needs PARTICIPANT_TOKEN, which both sides show each other");
-  const balancer = text("BALANCER") ?? "round-robin";
-  if (!(BALANCERS as readonly string[]).includes(balancer))
-    faults.push(`BALANCER=${balancer}: expected one of ${BALANCERS.join(", ")}`);
 
   const cacher = text("CACHER");
   const isRedis = cacher !== undefined && /^rediss?:\/\/[^/]/.test(cacher) && URL.canParse(cacher);
@@ -287,13 +291,15 @@ export function loadConfig(env: Environment): Config {
 
   const rateLimit = rateLimitOf(text("RATE_LIMIT"), faults);
 
-  const logLevel = text("LOGLEVEL") ?? "info";
-  if (!(LOG_LEVELS as readonly string[]).includes(logLevel))
-    faults.push(`LOGLEVEL=${logLevel}: expected one of ${LOG_LEVELS.join(", ")}`);
-
-  const logger = text("LOGGER");
-  if (logger !== undefined && !(LOGGERS as readonly string[]).includes(logger))
-    faults.push(`LOGGER=${logger}: expected one of ${LOGGERS.join(", ")}`);
+  const port = integer("PORT", 3000, 0, 65_535);
+  const grpcPort = integer("GRPC_PORT", 50_051, 0, 65_535);
+  const metricsPort =
+    text("METRICS_PORT") === undefined ? undefined : integer("METRICS_PORT", 3030, 0, 65_535);
+  // PORT is the gateway's alone.
+  const taken = { PORT: services.includes("api") ? port : undefined, GRPC_PORT: grpcPort };
+  for (const [name, number] of Object.entries(taken))
+    if (metricsPort && metricsPort === number)
+      faults.push(`METRICS_PORT=${metricsPort}: ${name} is the same; each needs a port of its own`);
 
   const adminEmail = text("ADMIN_EMAIL") ?? "admin@example.com";
   if (!adminEmail.includes("@")) faults.push(`ADMIN_EMAIL=${adminEmail}: expected an email address`);
@@ -302,13 +308,13 @@ export function loadConfig(env: Environment): Config {
     faults.push("ADMIN_PASSWORD: expected at least 8 characters");
 
   const config: Config = {
-    environment: text("NODE_ENV") ?? "development",
-    port: integer("PORT", 3000, 0, 65_535),
-    grpcPort: integer("GRPC_PORT", 50_051, 0, 65_535),
+    environment: oneOf("NODE_ENV", ENVIRONMENTS) ?? "development",
+    port,
+    grpcPort,
     grpcTls,
     participantToken,
     foreignParticipants: Object.freeze(foreignParticipants),
-    metricsPort: text("METRICS_PORT") === undefined ? undefined : integer("METRICS_PORT", 3030, 0, 65_535),
+    metricsPort,
     otlpEndpoint: httpUrl("OTEL_EXPORTER_OTLP_ENDPOINT"),
     tracesRatio: ratio("OTEL_TRACES_SAMPLER_ARG"),
     dataDir: path.resolve(text("DATA_DIR") ?? ".data"),
@@ -330,7 +336,7 @@ export function loadConfig(env: Environment): Config {
     corsOrigins: Object.freeze(list("CORS_ORIGINS")),
     mailboxCapacity: integer("MAILBOX_CAPACITY", 2_000, 1, 1_000_000),
     batchMax: integer("BATCH_MAX", 256, 1, 10_000),
-    balancer: balancer as Balancer,
+    balancer: oneOf("BALANCER", BALANCERS) ?? "round-robin",
     cacher,
     inFlightMax: integer("IN_FLIGHT_MAX", 1_000, 1, 1_000_000),
     rateLimit,
@@ -350,8 +356,8 @@ export function loadConfig(env: Environment): Config {
     expectedServices: Object.freeze(expectedServices),
     namespace: text("NAMESPACE") ?? "shop",
     nodeId: text("NODEID") ?? `${hostname()}-${process.pid}-${Math.random().toString(36).slice(2, 6)}`,
-    logLevel: logLevel as LogLevel,
-    logger: logger as Logger | undefined,
+    logLevel: oneOf("LOGLEVEL", LOG_LEVELS) ?? "info",
+    logger: oneOf("LOGGER", LOGGERS),
   };
 
   if (faults.length > 0)

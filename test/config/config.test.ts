@@ -28,6 +28,7 @@ describe("the configuration", () => {
   it("lists every fault at once, each with its value", () => {
     const load = () =>
       loadConfig({
+        NODE_ENV: "prod",
         PORT: "80000",
         METRICS_PORT: "metrics",
         OTEL_EXPORTER_OTLP_ENDPOINT: "grpc://collector:4317",
@@ -60,8 +61,9 @@ describe("the configuration", () => {
         PARTICIPANT_TOKEN: "short",
         FOREIGN_PARTICIPANTS: "voucher=grpc://a:1,order=grpc://a:1,points=http://a:1",
       });
-    expect(load).toThrow(/32 fault\(s\)/);
+    expect(load).toThrow(/33 fault\(s\)/);
     for (const fault of [
+      /NODE_ENV=prod: expected one of development/,
       /PORT=80000/,
       /METRICS_PORT=metrics/,
       /OTEL_EXPORTER_OTLP_ENDPOINT=grpc/,
@@ -96,6 +98,12 @@ describe("the configuration", () => {
       /points=http:\/\/a:1: expected/,
     ])
       expect(load).toThrow(fault);
+  });
+
+  it("refuses a port of metrics that the gateway or gRPC has, and lets each take a free one", () => {
+    expect(() => loadConfig({ METRICS_PORT: "3000" })).toThrow(/METRICS_PORT=3000: PORT is the same/);
+    expect(() => loadConfig({ METRICS_PORT: "7", GRPC_PORT: "7" })).toThrow(/METRICS_PORT=7: GRPC_PORT/);
+    expect(loadConfig({ PORT: "0", GRPC_PORT: "0", METRICS_PORT: "0" }).metricsPort).toBe(0);
   });
 
   it("repeats no secret in a fault", () => {
