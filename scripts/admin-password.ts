@@ -10,25 +10,28 @@ export interface AdminCredentials {
   password: string;
 }
 
-const fileIn = (dataDir: string): string => path.join(dataDir, "admin.json");
+export const adminFileIn = (dataDir: string): string => path.join(dataDir, "admin.json");
 
 /** Called by whoever asked `user.firstAdminPassword` and got one: it is told once. */
 export async function keepAdminPassword(dataDir: string, credentials: AdminCredentials): Promise<void> {
-  const draft = `${fileIn(dataDir)}.new`;
+  const draft = `${adminFileIn(dataDir)}.new`;
   await rm(draft, { force: true });
   await writeFile(draft, `${JSON.stringify(credentials)}\n`, { mode: 0o600 });
-  await rename(draft, fileIn(dataDir));
+  await rename(draft, adminFileIn(dataDir));
 }
 
-/** Undefined where none was kept for this address. */
-export async function findAdminPassword(dataDir: string, email: string): Promise<string | undefined> {
-  let text: string;
+/** Undefined where none was kept. */
+export async function keptAdmin(dataDir: string): Promise<AdminCredentials | undefined> {
   try {
-    text = await readFile(fileIn(dataDir), "utf8");
+    return JSON.parse(await readFile(adminFileIn(dataDir), "utf8")) as AdminCredentials;
   } catch (err) {
     if ((err as NodeJS.ErrnoException).code === "ENOENT") return undefined;
     throw err;
   }
-  const kept = JSON.parse(text) as AdminCredentials;
-  return kept.email === email ? kept.password : undefined;
+}
+
+/** Undefined where none was kept for this address. */
+export async function findAdminPassword(dataDir: string, email: string): Promise<string | undefined> {
+  const kept = await keptAdmin(dataDir);
+  return kept?.email === email ? kept.password : undefined;
 }

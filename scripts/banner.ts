@@ -1,11 +1,18 @@
 /** What a person sees when the shop is open: where it is, whom to log in as, and a purchase to paste. */
 import type { AddressInfo } from "node:net";
-import path from "node:path";
 import type { ServiceBroker } from "moleculer";
-import type { Config } from "../config/index.ts";
+import type { Config, ServiceName } from "../config/index.ts";
+import { type AdminCredentials, adminFileIn, keptAdmin } from "./admin-password.ts";
+
+/** Whose routes a purchase takes. */
+const SELLERS: readonly ServiceName[] = ["auth", "user", "product", "order"];
 
 /** `madePassword` is the first admin's, where this start made it. */
-export function banner(broker: ServiceBroker, config: Config, madePassword: string | null): string {
+export async function banner(
+  broker: ServiceBroker,
+  config: Config,
+  madePassword: string | null,
+): Promise<string> {
   const api = broker.getLocalService("api") as { server?: { address(): AddressInfo | null } } | undefined;
   const address = api?.server?.address();
   if (address) return greeting(`http://localhost:${address.port}`, config, madePassword);
@@ -13,29 +20,25 @@ export function banner(broker: ServiceBroker, config: Config, madePassword: stri
   return madePassword === null ? hosts : `${hosts}\n  ${adminLine(config, madePassword)}`;
 }
 
-export function greeting(url: string, config: Config, madePassword: string | null): string {
+/** The purchase is left out where this gateway does not serve it: it may be one of auth's alone. */
+export async function greeting(url: string, config: Config, madePassword: string | null): Promise<string> {
+  const isUserEmbedded = !(config.databaseUrls.user ?? config.databaseUrl);
+  const kept = isUserEmbedded ? await keptAdmin(config.dataDir) : undefined;
+  const sells = SELLERS.every((name) => config.expectedServices.includes(name));
   return `
 The shop is open.
   API        ${url}   reference ${url}/docs
   data       ${config.databaseUrl === undefined ? config.dataDir : "on the server of DATABASE_URL"}
-  ${adminLine(config, madePassword)}
-
-Register, log in and buy: paste this into another terminal.
-
-${purchase(url)}
-`;
+  ${adminLine(config, madePassword, kept)}
+${sells ? `\nRegister, log in and buy: paste this into another terminal.\n\n${purchase(url)}\n` : ""}`;
 }
 
-function adminLine(config: Config, madePassword: string | null): string {
-  const password =
-    madePassword !== null
-      ? `password ${madePassword} (made now and printed this once)`
-      : config.adminPassword !== undefined
-        ? "the password of ADMIN_PASSWORD"
-        : config.databaseUrl === undefined
-          ? `the password in ${path.join(config.dataDir, "admin.json")}`
-          : "the password shown at the first start";
-  return `admin      ${config.adminEmail}, ${password}`;
+/** The account is as old as the data, and the configuration may have changed since. */
+function adminLine(config: Config, madePassword: string | null, kept?: AdminCredentials): string {
+  if (madePassword !== null)
+    return `admin      ${config.adminEmail}, password ${madePassword} (made now and printed this once)`;
+  if (kept) return `admin      ${kept.email}, the password in ${adminFileIn(config.dataDir)}`;
+  return `admin      ADMIN_EMAIL (now ${config.adminEmail}) and ADMIN_PASSWORD, or the password shown, of the first start`;
 }
 
 /** Plain sh with curl, grep, head and cut: what every machine has. Pasted twice, it buys twice. */

@@ -69,7 +69,7 @@ async function run(scale: string, kafka: boolean): Promise<void> {
   closeControl = await serveControl(cluster);
   const { email, password, isNew } = cluster.administrator;
   if (config.environment !== "production")
-    console.log(greeting(cluster.url, config, isNew ? password : null));
+    console.log(await greeting(cluster.url, config, isNew ? password : null));
   else if (isNew) console.log(`admin ${email}, password ${password} (made now and shown this once)`);
 }
 

@@ -59,7 +59,7 @@ async function start(): Promise<void> {
   // Where the data is ours too, so is the password file beside it: npm run replay logs in with it.
   if (made !== null && embedded)
     await keepAdminPassword(config.dataDir, { email: config.adminEmail, password: made });
-  if (config.environment !== "production") say(banner(broker, config, made));
+  if (config.environment !== "production") say(await banner(broker, config, made));
   else if (made !== null) say(`admin ${config.adminEmail}, password ${made} (made now and shown this once)`);
   if (isHot) {
     const { hotReload } = await import("./dev/hot-reload.ts");
