@@ -20,7 +20,7 @@ export interface GarbageOptions {
   retentionMs: number;
   /** Hears every watermark that is met, so that nothing is minted at or below it. */
   learn: (watermark: TxId) => void;
-  /** Called for what holds the collection up, when it begins and once an hour. */
+  /** Called for what holds the collection up for a second round, and once an hour then. */
   warn: (message: string, detail: object) => void;
   clock?: Clock;
 }
@@ -135,6 +135,8 @@ export class Garbage {
   #report(hindrances: Hindrance[]): void {
     const now = this.#options.clock.now();
     for (const { participant, reason } of hindrances) {
+      // At a start, and while a node is replaced, a participant is not there yet.
+      if (!this.#hindrances.some((before) => before.participant === participant)) continue;
       const warnedAt = this.#warnedAt.get(participant);
       if (warnedAt !== undefined && now - warnedAt < WARN_AGAIN_MS) continue;
       this.#warnedAt.set(participant, now);

@@ -173,6 +173,9 @@ describe("the watermark", () => {
     participants.product.before = (phase) => {
       if (phase === "raiseSeal") throw new Error("away");
     };
+    expect(await shop.collect()).toBe(LOWEST);
+    // It may be about to start.
+    expect(shop.warnings).toEqual([]);
     for (let n = 0; n < 3; n++) expect(await shop.collect()).toBe(LOWEST);
     expect(shop.garbage.state.hindrances).toEqual([
       { participant: "product", reason: "its seal cannot be raised: away" },
