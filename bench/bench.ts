@@ -8,7 +8,7 @@
 import { mkdtemp, rm } from "node:fs/promises";
 import os from "node:os";
 import path from "node:path";
-import { parseArgs } from "node:util";
+import { readArguments } from "../scripts/arguments.ts";
 import { ensurePostgres } from "../scripts/postgres.ts";
 import type { CheckoutArm } from "./job.ts";
 import type { Measured } from "./load.ts";
@@ -25,7 +25,10 @@ const QUICK = {
   clients: (arm: Arm) => (arm === "rest" ? [64, 128] : arm === "2pc" ? [1, 32, 128] : [1, 8, 32]),
 };
 
-const { values } = parseArgs({
+const USAGE =
+  "usage: npm run bench [-- --quick] [--json] [--arms local,2pc] [--skus 1000,1] [--clients 1,32] [--seconds N]";
+
+const { values } = readArguments(USAGE, {
   options: {
     quick: { type: "boolean", default: false },
     json: { type: "boolean", default: false },

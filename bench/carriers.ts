@@ -5,15 +5,17 @@
  */
 import { spawn } from "node:child_process";
 import { once } from "node:events";
-import { parseArgs } from "node:util";
 import { Client, credentials, Metadata, type MethodDefinition } from "@grpc/grpc-js";
 import { newId } from "../lib/ids.ts";
 import { definitionOf } from "../proto/contract.ts";
 import { Prepare } from "../proto/transactions.ts";
+import { readArguments } from "../scripts/arguments.ts";
 import { startNats } from "../scripts/servers/nats.ts";
 import { BATCH, openNode } from "./carriers/open.ts";
 
-const { values } = parseArgs({
+const USAGE = "usage: npm run bench:carriers [-- --rounds N] [--seconds N] [--json]";
+
+const { values } = readArguments(USAGE, {
   options: {
     rounds: { type: "string", default: "5" },
     seconds: { type: "string", default: "1" },

@@ -6,8 +6,8 @@
  *   npm run drill                                    lists the drills
  *   npm run drill -- NAME [--times N] [--seconds N] [--json] [...]
  */
-import { parseArgs } from "node:util";
 import { outliveTerminal, STOP_SIGNALS } from "../lib/stop.ts";
+import { readArguments } from "../scripts/arguments.ts";
 import { describe } from "../scripts/describe.ts";
 import type { Drill, DrillOptions, Figures, OptionName } from "./drills/drill.ts";
 import { duplicates } from "./drills/duplicates.ts";
@@ -125,24 +125,20 @@ function readCommand(): { drill?: Drill; options: DrillOptions; json: boolean } 
 }
 
 function parse() {
-  try {
-    return parseArgs({
-      allowPositionals: true,
-      options: {
-        times: { type: "string" },
-        seconds: { type: "string" },
-        seed: { type: "string" },
-        orders: { type: "string" },
-        invoices: { type: "string" },
-        file: { type: "string" },
-        concurrency: { type: "string" },
-        postgres: { type: "boolean" },
-        json: { type: "boolean" },
-      },
-    });
-  } catch (fault) {
-    throw new Error(`${(fault as Error).message}\n${listing()}`);
-  }
+  return readArguments(listing(), {
+    allowPositionals: true,
+    options: {
+      times: { type: "string" },
+      seconds: { type: "string" },
+      seed: { type: "string" },
+      orders: { type: "string" },
+      invoices: { type: "string" },
+      file: { type: "string" },
+      concurrency: { type: "string" },
+      postgres: { type: "boolean" },
+      json: { type: "boolean" },
+    },
+  });
 }
 
 function wholeNumber(option: string, text: string): number {

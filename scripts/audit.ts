@@ -3,7 +3,7 @@
  * or a stopped one. Exits with 0 where they hold, 1 where one is violated, 2 where it could not check.
  */
 import { readFile } from "node:fs/promises";
-import { parseArgs } from "node:util";
+import { readArguments } from "./arguments.ts";
 import { auditJson, auditTable } from "./audit/report.ts";
 import { describe } from "./describe.ts";
 
@@ -38,14 +38,10 @@ async function main(): Promise<0 | 1> {
 }
 
 function options(): { json: boolean; acknowledged: string | undefined } {
-  try {
-    const { values } = parseArgs({
-      options: { json: { type: "boolean", default: false }, acknowledged: { type: "string" } },
-    });
-    return { json: values.json, acknowledged: values.acknowledged };
-  } catch (fault) {
-    throw new Error(`${(fault as Error).message}\n${USAGE}`);
-  }
+  const { values } = readArguments(USAGE, {
+    options: { json: { type: "boolean", default: false }, acknowledged: { type: "string" } },
+  });
+  return { json: values.json, acknowledged: values.acknowledged };
 }
 
 /** Throws at a line that holds no id: a file that is not understood proves nothing. */

@@ -5,8 +5,8 @@
  * this is its command line.
  */
 import { constants } from "node:os";
-import { parseArgs } from "node:util";
 import { outliveTerminal, STOP_SIGNALS, type StopSignal, stopCompilers } from "../lib/stop.ts";
+import { readArguments } from "./arguments.ts";
 import { greeting } from "./banner.ts";
 import type { Cluster } from "./cluster/cluster.ts";
 import { describe } from "./describe.ts";
@@ -30,7 +30,7 @@ try {
 }
 
 async function main(): Promise<void> {
-  const { values, positionals } = parseArgs({
+  const { values, positionals } = readArguments(USAGE, {
     allowPositionals: true,
     options: { scale: { type: "string" }, kafka: { type: "boolean" }, json: { type: "boolean" } },
   });

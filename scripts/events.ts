@@ -4,8 +4,8 @@
  * with 0, with 1 where something asked for is not there or failed again, with 2 where it could not look.
  */
 import { setTimeout as sleep } from "node:timers/promises";
-import { parseArgs } from "node:util";
 import { isId } from "../lib/ids.ts";
+import { readArguments } from "./arguments.ts";
 import { describe } from "./describe.ts";
 import { type Letter, lettersOf, nameOf, requestReplay } from "./events/letters.ts";
 import { forgetReader, type Reader, readersOf } from "./events/readers.ts";
@@ -68,7 +68,7 @@ function options() {
     throw new Error(`${fault}\n${USAGE}`);
   };
   try {
-    const { values, positionals } = parseArgs({
+    const { values, positionals } = readArguments(USAGE, {
       allowPositionals: true,
       options: { json: { type: "boolean", default: false }, all: { type: "boolean", default: false } },
     });

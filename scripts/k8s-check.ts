@@ -2,6 +2,7 @@
  * `npm run k8s:check [-- OVERLAY ...]`: builds the overlays of k8s/, holds every object against its model and the whole
  * set against the rules. Needs no cluster. Exits with 0 where all is well, 1 with every fault, 2 where it could not look.
  */
+import { readArguments } from "./arguments.ts";
 import { build, overlays } from "./k8s/build.ts";
 import { connections } from "./k8s/capacity.rules.ts";
 import { modelFaults } from "./k8s/models.ts";
@@ -9,7 +10,8 @@ import { ResourceSet } from "./k8s/resource-set.ts";
 import { RULES, ruleFaults } from "./k8s/rules.ts";
 
 const known = overlays();
-const wanted = process.argv.slice(2);
+const usage = `usage: npm run k8s:check [-- OVERLAY ...]\noverlays: ${known.join(", ")}`;
+const { positionals: wanted } = readArguments(usage, { allowPositionals: true });
 const unknown = wanted.filter((name) => !known.includes(name));
 
 try {

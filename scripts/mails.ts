@@ -4,8 +4,8 @@
  * where it could not look.
  */
 import { setTimeout as sleep } from "node:timers/promises";
-import { parseArgs } from "node:util";
 import { isId } from "../lib/ids.ts";
+import { readArguments } from "./arguments.ts";
 import { describe } from "./describe.ts";
 import { type FailedMail, failedMails, type Outcome, outcomesOf, sendAgain } from "./mails/failed.ts";
 
@@ -53,7 +53,7 @@ async function main(): Promise<0 | 1> {
 
 function options() {
   try {
-    const { values, positionals } = parseArgs({
+    const { values, positionals } = readArguments(USAGE, {
       allowPositionals: true,
       options: { json: { type: "boolean", default: false }, all: { type: "boolean", default: false } },
     });

@@ -3,8 +3,10 @@
  * beside running nodes, other migrations and itself: each database is migrated under a lock. Nodes do the same for
  * their own databases when they start, so this exists for deployments that must see it fail before any node is replaced.
  */
+import { readArguments } from "./arguments.ts";
 import { describe } from "./describe.ts";
 
+readArguments("usage: npm run migrate\nDATABASE_URL says which server, as for npm start.", {});
 try {
   await main();
 } catch (err) {

@@ -5,7 +5,7 @@
  * check (spin or gcc is missing, or the arguments are wrong).
  */
 import { readFile } from "node:fs/promises";
-import { parseArgs } from "node:util";
+import { readArguments } from "./arguments.ts";
 import {
   CONFIGURATIONS,
   type Configuration,
@@ -121,15 +121,11 @@ function chosen(names: readonly string[], name: string, what: string): readonly 
 const count = (states: number): string => states.toLocaleString("en");
 
 function options() {
-  try {
-    const text = { type: "string" } as const;
-    const { values } = parseArgs({
-      options: { configuration: text, mutant: text, trace: text, json: { type: "boolean", default: false } },
-    });
-    return values;
-  } catch (fault) {
-    throw new Error(`${(fault as Error).message}\n${USAGE}`);
-  }
+  const text = { type: "string" } as const;
+  const { values } = readArguments(USAGE, {
+    options: { configuration: text, mutant: text, trace: text, json: { type: "boolean", default: false } },
+  });
+  return values;
 }
 
 process.exitCode = await main().catch((fault: Error) => {

@@ -3,11 +3,13 @@
  * a shop of one process has its console inside (npm start -- --repl).
  */
 import { outliveTerminal, STOP_SIGNALS, stopCompilers } from "../lib/stop.ts";
+import { readArguments } from "./arguments.ts";
 import { describe } from "./describe.ts";
 
 /** Other nodes answer within a moment; without any, the operator hears it and gets the console all the same. */
 const JOIN_MS_MAX = 3_000;
 
+readArguments("usage: npm run repl\nTRANSPORTER and NAMESPACE say which cluster.", {});
 outliveTerminal();
 try {
   await main();

@@ -2,8 +2,8 @@
  * `npm run replay -- FILE.csv`: an order book through the public REST API. Exits with 0 when every invoice has its
  * final answer, with 1 when one has not or the replay could not be done.
  */
-import { parseArgs } from "node:util";
 import { outliveTerminal, STOP_SIGNALS } from "../lib/stop.ts";
+import { readArguments } from "./arguments.ts";
 import { describe } from "./describe.ts";
 import { AcknowledgedFile } from "./replay/acknowledged.ts";
 import { readOrderBook } from "./replay/order-book.ts";
@@ -62,7 +62,7 @@ async function main(): Promise<0 | 1> {
 
 function readOptions() {
   try {
-    const { values, positionals } = parseArgs({
+    const { values, positionals } = readArguments(USAGE, {
       allowPositionals: true,
       options: {
         "stock-factor": { type: "string", default: "1" },

@@ -6,9 +6,11 @@ import { chmodSync, existsSync, mkdirSync, readFileSync, writeFileSync } from "n
 import path from "node:path";
 import { fileURLToPath } from "node:url";
 import { parseEnv } from "node:util";
+import { readArguments } from "./arguments.ts";
 import { secretFiles, toText } from "./secrets/secrets.ts";
 
-const root = process.argv[2] ?? fileURLToPath(new URL("../", import.meta.url));
+const { positionals } = readArguments("usage: npm run secrets [-- DIRECTORY]", { allowPositionals: true });
+const root = positionals[0] ?? fileURLToPath(new URL("../", import.meta.url));
 const contentOf = (file: string): string => {
   const target = path.join(root, file);
   return existsSync(target) ? readFileSync(target, "utf8") : "";

@@ -3,9 +3,11 @@
  * is there already are left as they are.
  */
 import { DEMO_PRODUCTS } from "../services/product/demo.ts";
+import { readArguments } from "./arguments.ts";
 import { describe } from "./describe.ts";
 import { seedMissing } from "./seed/catalogue.ts";
 
+readArguments("usage: npm run seed\nDATA_DIR or DATABASE_URL say which shop, as for npm start.", {});
 try {
   await seed();
 } catch (err) {

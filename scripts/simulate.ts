@@ -4,7 +4,6 @@
  * Exits with 1 on a violation, and on a mutant that survives.
  */
 import { writeFileSync } from "node:fs";
-import { parseArgs } from "node:util";
 import { MUTANTS } from "../simulation/mutants.ts";
 import { mutantNamed } from "../simulation/mutate.ts";
 import {
@@ -15,6 +14,7 @@ import {
   shrunkHistoryOf,
   traceOf,
 } from "../simulation/pool.ts";
+import { readArguments } from "./arguments.ts";
 import { describe } from "./describe.ts";
 
 const USAGE = `usage: npm run simulate -- [options]
@@ -82,19 +82,15 @@ async function breakIt(name: string, from: number, json: boolean): Promise<0 | 1
 }
 
 function parse() {
-  try {
-    return parseArgs({
-      options: {
-        seeds: { type: "string" },
-        seed: { type: "string" },
-        mutant: { type: "string" },
-        trace: { type: "string" },
-        json: { type: "boolean" },
-      },
-    });
-  } catch (fault) {
-    throw new Error(`${(fault as Error).message}\n${USAGE}`);
-  }
+  return readArguments(USAGE, {
+    options: {
+      seeds: { type: "string" },
+      seed: { type: "string" },
+      mutant: { type: "string" },
+      trace: { type: "string" },
+      json: { type: "boolean" },
+    },
+  });
 }
 
 function wholeNumber(option: string, text: string, min: number): number {

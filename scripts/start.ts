@@ -8,8 +8,16 @@ import type { StopSignal } from "../lib/stop.ts";
 
 // Not static: on an older Node their own imports would fail first, with a message that helps nobody.
 refuseOldNode();
+const { readArguments } = await import("./arguments.ts");
+const USAGE = `usage: npm start [-- --repl] [--hot]
+  --repl  with the operators' console
+  --hot   replaces services while they run, when their files are saved
+The rest is said by variables: .env.example lists them.`;
+const { repl: hasConsole, hot: isHot } = readArguments(USAGE, {
+  options: { repl: { type: "boolean" }, hot: { type: "boolean" } },
+}).values;
 // What hot reload replaces would be kept in every version.
-if (!process.argv.includes("--hot")) (await import("./compile-cache.ts")).keepCompiled();
+if (!isHot) (await import("./compile-cache.ts")).keepCompiled();
 const { banner } = await import("./banner.ts");
 const { describe } = await import("./describe.ts");
 const { left, outliveTerminal, STOP_MS_MAX, STOP_SIGNALS, stopCompilers } = await import("../lib/stop.ts");
@@ -29,7 +37,6 @@ const started = start();
 started.catch(fail);
 
 async function start(): Promise<void> {
-  const isHot = process.argv.includes("--hot");
   // First: it knows of what is loaded after it.
   if (isHot) await import("./dev/module-graph.ts");
   const { config, DATABASES } = await import("../config/index.ts");
@@ -65,7 +72,7 @@ async function start(): Promise<void> {
     const { hotReload } = await import("./dev/hot-reload.ts");
     undo.push(await hotReload(broker, say));
   }
-  if (!process.argv.includes("--repl")) return;
+  if (!hasConsole) return;
   const { openConsole } = await import("./repl/console.ts");
   openConsole(broker, async () => {
     // Whoever stops already ends the process too, when all is stopped.

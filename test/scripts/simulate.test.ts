@@ -63,7 +63,6 @@ test("--trace writes what became durable in one seed, a JSON object on each line
 test.each([
   [["--seeds", "none"], "expected a whole number"],
   [["--mutant", "nobody"], "there is no mutant nobody; there are"],
-  [["--sideways"], "usage: npm run simulate"],
 ])("%j exits with 1 and says what is wrong", async (args, expected) => {
   const { code, stderr } = await simulate(...args);
   expect(code).toBe(1);
