@@ -58,7 +58,8 @@ const OPTIONS: Record<OptionName, string> = {
 
 outliveTerminal();
 try {
-  process.exitCode = await main();
+  // What was broken off may go on behind it, and wait for something.
+  process.exit(await main());
 } catch (err) {
   console.error(describe(err));
   process.exitCode = 1;
