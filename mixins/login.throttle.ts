@@ -31,7 +31,7 @@ export interface LoginThrottle {
 
 export const FAILURES_MAX = 10;
 export const WINDOW_MS = 15 * 60_000;
-/** About 100 MB where all of them are full, which takes a million guesses in a window. */
+/** Of account and address. To fill the attempts of all of them takes a million guesses in a window. */
 const PAIRS_MAX = 100_000;
 /** Ten passwords are judged within it, unless the shop is overloaded. */
 const WAIT_MS_MAX = 2_000;

@@ -20,7 +20,9 @@ try {
 }
 
 async function main(): Promise<0 | 1> {
-  const { json, acknowledged } = options();
+  const { json, acknowledged } = readArguments(USAGE, {
+    options: { json: { type: "boolean", default: false }, acknowledged: { type: "string" } },
+  }).values;
   // Not static: a faulty configuration throws when it is read, and must end in exit code 2.
   const { config } = await import("../config/index.ts");
   const { attach } = await import("./attach.ts");
@@ -35,13 +37,6 @@ async function main(): Promise<0 | 1> {
   } finally {
     await release();
   }
-}
-
-function options(): { json: boolean; acknowledged: string | undefined } {
-  const { values } = readArguments(USAGE, {
-    options: { json: { type: "boolean", default: false }, acknowledged: { type: "string" } },
-  });
-  return { json: values.json, acknowledged: values.acknowledged };
 }
 
 /** Throws at a line that holds no id: a file that is not understood proves nothing. */

@@ -122,10 +122,9 @@ const count = (states: number): string => states.toLocaleString("en");
 
 function options() {
   const text = { type: "string" } as const;
-  const { values } = readArguments(USAGE, {
+  return readArguments(USAGE, {
     options: { configuration: text, mutant: text, trace: text, json: { type: "boolean", default: false } },
-  });
-  return values;
+  }).values;
 }
 
 process.exitCode = await main().catch((fault: Error) => {

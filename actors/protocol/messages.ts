@@ -71,7 +71,7 @@ export interface Failure {
 
 /**
  * The result of `run`, always a value. `durable`: the participants whose commit is known to be durable.
- * `released`: everybody has answered the abort, so nothing is held for it any more; looked after where there are refusals.
+ * `released`: whoever did not refuse has answered the abort, so nothing is held any more; insisted on after a refusal alone.
  * `unknown`: no outcome could be learned in time; `prepared` voted yes and will learn it by themselves.
  */
 export type RunResult =

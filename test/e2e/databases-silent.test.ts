@@ -56,10 +56,7 @@ test("the shop goes on by new connections; every key has its one order", async (
 
   const failed = replies.filter(({ status }) => status !== 201);
   // The silence was met, and told from a bug and from a refusal.
-  expect(failed.length).toBeGreaterThan(0);
-  expect([...new Set(failed.map(({ body }) => body.code))].sort()).toEqual(
-    expect.arrayContaining(["deadline_exceeded"]),
-  );
+  expect(failed.map(({ body }) => body.code)).toContain("deadline_exceeded");
   expect(failed.every(({ status }) => [202, 409, 503, 504].includes(status))).toBe(true);
   const orders = new Set(replies.flatMap(({ status, body }) => (status === 201 ? [body.id] : [])));
   expect(await client.quiet(productId)).toMatchObject({ stock: STOCK - orders.size });
