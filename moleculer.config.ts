@@ -11,6 +11,7 @@ import { bulkheadMiddleware } from "./mixins/bulkhead.middleware.ts";
 import { callMeasuresMiddleware } from "./mixins/call.measures.ts";
 import { deadlineMiddleware } from "./mixins/deadline.middleware.ts";
 import { LazyValidator } from "./mixins/lazy.validator.ts";
+import { LeastRequestsStrategy, leastRequestsMiddleware } from "./mixins/least.requests.strategy.ts";
 import { NATS_TRANSPORTER } from "./mixins/nats.transporter.ts";
 import { nodeServerMiddleware } from "./mixins/node.server.ts";
 import { OTLP_EXPORTER } from "./mixins/otlp.exporter.ts";
@@ -32,6 +33,7 @@ const MIDDLEWARES: (string | Middleware)[] = [
   "ContextTracker",
   deadlineMiddleware as unknown as Middleware,
   breakerMiddleware as unknown as Middleware,
+  ...(config.balancer === "least-requests" ? [leastRequestsMiddleware as unknown as Middleware] : []),
   "ErrorHandler",
   "Tracing",
   "Metrics",
@@ -39,6 +41,7 @@ const MIDDLEWARES: (string | Middleware)[] = [
 ];
 
 const STRATEGIES = {
+  "least-requests": LeastRequestsStrategy,
   "round-robin": "RoundRobin",
   latency: "Latency",
   rendezvous: RendezvousStrategy,

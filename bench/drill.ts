@@ -26,6 +26,7 @@ import { scaleDown } from "./drills/scale-down.ts";
 import { sellOut } from "./drills/sell-out.ts";
 import { Site } from "./drills/site.ts";
 import { slowCard } from "./drills/slow-card.ts";
+import { slowNode } from "./drills/slow-node.ts";
 
 const DRILLS: readonly Drill[] = [
   killReplay,
@@ -36,6 +37,7 @@ const DRILLS: readonly Drill[] = [
   scaleDown,
   rollingRestart,
   killNode,
+  slowNode,
   retryStorm,
   overload,
   partition,

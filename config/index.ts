@@ -71,7 +71,7 @@ export const PARTICIPANTS = ["order", "product", "payment"] as const satisfies r
 const ENVIRONMENTS = ["development", "production", "test"] as const;
 const LOG_LEVELS = ["fatal", "error", "warn", "info", "debug", "trace"] as const;
 /** How a call chooses among the nodes that could take it. */
-const BALANCERS = ["round-robin", "latency", "rendezvous"] as const;
+const BALANCERS = ["least-requests", "round-robin", "latency", "rendezvous"] as const;
 export type Balancer = (typeof BALANCERS)[number];
 
 type LogLevel = (typeof LOG_LEVELS)[number];
@@ -336,7 +336,7 @@ export function loadConfig(env: Environment): Config {
     corsOrigins: Object.freeze(list("CORS_ORIGINS")),
     mailboxCapacity: integer("MAILBOX_CAPACITY", 2_000, 1, 1_000_000),
     batchMax: integer("BATCH_MAX", 256, 1, 10_000),
-    balancer: oneOf("BALANCER", BALANCERS) ?? "round-robin",
+    balancer: oneOf("BALANCER", BALANCERS) ?? "least-requests",
     cacher,
     inFlightMax: integer("IN_FLIGHT_MAX", 1_000, 1, 1_000_000),
     rateLimit,

@@ -227,9 +227,11 @@ export function breakerMiddleware(broker: ServiceBroker): Middleware {
             const isOwn = !isOfThird(err, ctx.nodeID, broker.nodeID);
             const isObject = typeof err === "object" && err !== null;
             const isNew = !isObject || counted.get(err) !== ctx.requestID;
-            if (options.check(err) && isOwn && isNew) {
+            const isTimeout = type === "REQUEST_TIMEOUT";
+            const isFailure = action.answersInTime ? isTimeout : options.check(err);
+            if (isFailure && isOwn && isNew) {
               if (isObject) counted.set(err, ctx.requestID);
-              own.failed(type === "REQUEST_TIMEOUT");
+              own.failed(isTimeout);
             } else own.succeeded();
             throw err;
           },

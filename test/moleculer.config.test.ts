@@ -1,6 +1,7 @@
 import { expect, test } from "@jest/globals";
 import { ServiceBroker } from "moleculer";
 import { isFault } from "../mixins/breaker.middleware.ts";
+import { LeastRequestsStrategy } from "../mixins/least.requests.strategy.ts";
 import options from "../moleculer.config.ts";
 
 test("the middleware stands in this order, innermost first, none of it twice", () => {
@@ -13,6 +14,7 @@ test("the middleware stands in this order, innermost first, none of it twice", (
     "ContextTracker",
     "Deadline",
     "Breaker",
+    "LeastRequests",
     "ErrorHandler",
     "Tracing",
     "Metrics",
@@ -39,7 +41,7 @@ test("the broker's effective options are those the shop stands on", () => {
     contextParamsCloning: false,
     maxCallLevel: 20,
     tracking: { enabled: true, shutdownTimeout: 15_000 },
-    registry: { strategy: "RoundRobin", preferLocal: true, stopDelay: 100 },
+    registry: { strategy: LeastRequestsStrategy, preferLocal: true, stopDelay: 100 },
     transit: { serviceChangedDebounceTime: 100 },
     heartbeatInterval: 3,
     heartbeatTimeout: 9,

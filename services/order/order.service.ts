@@ -72,7 +72,7 @@ const service: ServiceSchema = {
       retry: false,
       timeout: 5_000,
       // What fails behind it has breakers of its own, and a refused order is no fault of this node.
-      circuitBreaker: { enabled: false },
+      answersInTime: true,
       // A repeat meets the first try where that is remembered, and is answered at once.
       key: "#idempotencyKey",
       successStatus: 201,

@@ -107,7 +107,7 @@ test("without a name the drills are listed, one line each", async () => {
   const { code, stdout } = await run();
   const names = [
     ...["kill-replay", "slow-card", "sell-out", "same-key", "first-order", "rolling-restart"],
-    ...["kill-node", "retry-storm", "overload", "partition", "nats-outage"],
+    ...["kill-node", "slow-node", "retry-storm", "overload", "partition", "nats-outage"],
     ...["events-chaos", "duplicates", "events-down"],
   ];
   for (const name of names)

@@ -1,9 +1,10 @@
 /** Who gets a call: spread, keys that stay, and what happens to them when nodes come, go or fail. */
 import { afterEach, describe, expect, test } from "@jest/globals";
 import { type BrokerOptions, type Context, ServiceBroker, type ServiceSchema, Strategies } from "moleculer";
+import { LeastRequestsStrategy, leastRequestsMiddleware } from "../../mixins/least.requests.strategy.ts";
 import { RendezvousStrategy } from "../../mixins/rendezvous.strategy.ts";
 import { TestGateway } from "../services/api/gateway.ts";
-import { KINDS, Nodes } from "./nodes.ts";
+import { errorOf, KINDS, Nodes } from "./nodes.ts";
 
 let nodes: Nodes | undefined;
 afterEach(async () => {
@@ -130,6 +131,79 @@ describe("calls that name a key", () => {
     } finally {
       await gateway.broker.stop();
     }
+  });
+});
+
+/** Answers at once, when the test says so, or with an error of the code that it has for the node. */
+function slow(waiting: Map<string, (() => void)[]>, codes: Record<string, number>): ServiceSchema {
+  return {
+    name: "slow",
+    actions: {
+      ask(ctx: Context<{ isHeld: boolean }>) {
+        const at = ctx.broker.nodeID;
+        if (codes[at]) throw errorOf({ code: codes[at], type: String(codes[at]) });
+        if (!ctx.params.isHeld) return at;
+        return new Promise((resolve) => waiting.get(at)?.push(() => resolve(at)));
+      },
+    },
+  };
+}
+
+describe("calls where the fewest answers are owed", () => {
+  const LEAST = {
+    registry: { strategy: LeastRequestsStrategy, preferLocal: true } as unknown as BrokerOptions["registry"],
+    middlewares: [leastRequestsMiddleware] as never,
+  };
+
+  async function three(codes: Record<string, number> = {}) {
+    nodes = new Nodes("shop");
+    const caller = await nodes.open("caller", [], LEAST);
+    const waiting = new Map<string, (() => void)[]>();
+    for (const id of ["one", "two", "three"]) {
+      waiting.set(id, []);
+      await nodes.open(id, [slow(waiting, codes)], { circuitBreaker: { enabled: false } as never });
+    }
+    const ask = (isHeld = false) => caller.call<string, object>("slow.ask", { isHeld });
+    const asked = async (times: number) => {
+      const counts: Record<string, number> = {};
+      for (let i = 0; i < times; i++) {
+        const at = await ask().catch((err) => err.type);
+        counts[at] = (counts[at] ?? 0) + 1;
+      }
+      return counts;
+    };
+    return { ask, asked, waiting };
+  }
+
+  test("go round where all are equal", async () => {
+    const { asked } = await three();
+    expect(await asked(300)).toEqual({ one: 100, two: 100, three: 100 });
+  });
+
+  test("go around a node that does not answer, and back to it when it has", async () => {
+    const { ask, asked, waiting } = await three();
+    const held = [ask(true), ask(true), ask(true), ask(true)];
+    await nodes?.settle();
+    const owing = [...waiting].filter(([, calls]) => calls.length > 0).map(([id]) => id);
+    expect(owing).toHaveLength(3);
+    for (const id of ["one", "two"]) for (const answer of waiting.get(id) ?? []) answer();
+    await nodes?.settle();
+    expect(await asked(100)).toEqual({ one: 50, two: 50 });
+    for (const answer of waiting.get("three") ?? []) answer();
+    await Promise.all(held);
+    expect(await asked(300)).toEqual({ one: 100, two: 100, three: 100 });
+  });
+
+  test("are no reward for a node that refuses at once", async () => {
+    const { asked } = await three({ two: 503 });
+    const counts = await asked(300);
+    // By round robin it had 100, and by what it owes alone nearly all.
+    expect(counts[503]).toBeLessThan(10);
+  });
+
+  test("count what is the client's mistake as an answer", async () => {
+    const { asked } = await three({ two: 404 });
+    expect(await asked(300)).toEqual({ one: 100, 404: 100, three: 100 });
   });
 });
 

@@ -123,6 +123,23 @@ describe("what counts as a failure", () => {
   });
 });
 
+describe("an action that is always answered in time, unless its node is too slow", () => {
+  test("has a breaker that only time-outs open, at callers on other nodes, too", async () => {
+    nodes = new Nodes("shop");
+    const answer: { now: () => unknown } = {
+      now: () => {
+        throw errorOf({ code: 503, type: "unavailable" });
+      },
+    };
+    const ask = { handler: () => answer.now(), answersInTime: true as const };
+    const caller = await nodes.open("caller", [], { ...ONCE, requestTimeout: 20 });
+    await nodes.open("callee", [{ name: "thing", actions: { ask } }], { requestTimeout: 20 });
+    expect(await outcomesOf(12, () => caller.call("thing.ask"))).toEqual({ unavailable: 12 });
+    answer.now = never;
+    expect(await outcomesOf(12, () => caller.call("thing.ask"))).toEqual({ REQUEST_TIMEOUT: 3, [OPEN]: 9 });
+  });
+});
+
 describe("a node that waits in vain for a third one", () => {
   test("is not left out for it", async () => {
     nodes = new Nodes("shop");
