@@ -7,10 +7,9 @@ const project = {
   modulePathIgnorePatterns: ["<rootDir>/.data/", "<rootDir>/.tmp/"],
   globalSetup: "<rootDir>/test/harness/setup.mjs",
   globalTeardown: "<rootDir>/test/harness/teardown.mjs",
-  testTimeout: 30_000,
 };
 
-/** What measures how fast a shop of many processes is, and fails where others take its processors. */
+/** What fails where others take the processors of a shop of many processes. No other file runs beside it. */
 const ALONE = "<rootDir>/test/bench/cluster.drill.test.ts";
 
 export default {
@@ -25,6 +24,7 @@ export default {
   reporters: ["default", "<rootDir>/test/harness/reporter.cjs"],
   // Two files at once whatever the machine has: the time-outs of the tests are meant for that load.
   maxWorkers: 2,
+  testTimeout: 30_000,
   collectCoverageFrom: ["{lib,config,actors,mixins,services,scripts}/**/*.ts"],
   coverageProvider: "v8",
 };

@@ -16,7 +16,7 @@ broker.createService({
   actions: {
     plain: { handler: nothing },
     idempotent: { idempotent: true, handler: nothing },
-    checkout: { retry: false, circuitBreaker: { enabled: false }, handler: nothing },
+    checkout: { retry: false, answersInTime: true, handler: nothing },
     outer: {
       retry: false,
       circuitBreaker: { enabled: false },

@@ -75,7 +75,7 @@ export function failureOf(err: unknown, failed: Failed): Failure {
   return {
     code,
     document,
-    // One second is longer than any of our breakers' half-open probes takes.
+    // Where nobody says how long it takes: soon, because a refusal costs next to nothing.
     retryAfter: retryable && status !== 408 ? Math.ceil(data?.retryAfter ?? 1) : undefined,
     challenge: data?.challenge,
     allow: data?.allow,

@@ -7,6 +7,7 @@
  * carried out whatever this node's own breakers say: that node has breakers too, and chose this one by them.
  */
 import type { Context, Middleware, ServiceBroker } from "moleculer";
+import { wasLate } from "./deadline.middleware.ts";
 import type { Endpoint, EndpointList, Wrap } from "./middleware.ts";
 
 /** The framework's names and meanings, and one of ours. `windowTime` in seconds, `halfOpenTime` in milliseconds. */
@@ -40,20 +41,18 @@ declare module "moleculer" {
  * what is said of it when the way to it was lost under a call: a node that is gone leaves the registry, and one whose
  * stream broke is well and has another way to be called.
  */
-const NOT_A_FAULT = new Set([
-  "overloaded",
-  "deadline_exceeded",
-  "payment_unavailable",
-  "REQUEST_SKIPPED",
-  "REQUEST_REJECTED",
-]);
+const NOT_A_FAULT = new Set(["overloaded", "deadline_exceeded", "payment_unavailable"]);
+/** What is said of a call that was not sent, or whose node has gone. */
+const NO_WORD = new Set(["REQUEST_SKIPPED", "REQUEST_REJECTED"]);
 
 /** True for what speaks against the callee: a bug, a time-out, a 5xx. Not for a string code of PostgreSQL's, nor for a 4xx. */
 export function isFault(err: unknown): boolean {
   const { code, type } = (err ?? {}) as { code?: unknown; type?: string };
   if (code === undefined || code === null) return true;
-  return typeof code === "number" && code >= 500 && !NOT_A_FAULT.has(type ?? "");
+  return typeof code === "number" && code >= 500 && !NOT_A_FAULT.has(type ?? "") && !NO_WORD.has(type ?? "");
 }
+
+const isTimeout = (err: unknown): boolean => (err as { type?: string } | null)?.type === "REQUEST_TIMEOUT";
 
 /**
  * True for what a third node made of a call that `callee` was sent: it says nothing about the callee. A time-out bears
@@ -206,6 +205,14 @@ export function breakerMiddleware(broker: ServiceBroker): Middleware {
         ...(action.circuitBreaker as Partial<BreakerOptions> | undefined),
       } as BreakerOptions;
       if (!options.enabled) return handler;
+      /** Whether the failure speaks against the callee; undefined where it says nothing about it. */
+      const speaksAgainst = (err: unknown, ctx: Context): boolean | undefined => {
+        if (NO_WORD.has((err as { type?: string } | null)?.type ?? "") || wasLate(err)) return undefined;
+        if (!action.answersInTime) return options.check(err);
+        if (!isTimeout(err)) return false;
+        // A client may say that it waits for less.
+        return (ctx.options.timeout ?? 0) >= (action.timeout ?? 0) || undefined;
+      };
       return (ctx) => {
         // A request from another node is counted there: it is that node's balancer that can do something about it.
         if (!isRemote && ctx.nodeID !== broker.nodeID) return handler(ctx);
@@ -223,16 +230,14 @@ export function breakerMiddleware(broker: ServiceBroker): Middleware {
             return result;
           },
           (err) => {
-            const { type } = (err ?? {}) as { type?: string };
             const isOwn = !isOfThird(err, ctx.nodeID, broker.nodeID);
             const isObject = typeof err === "object" && err !== null;
             const isNew = !isObject || counted.get(err) !== ctx.requestID;
-            const isTimeout = type === "REQUEST_TIMEOUT";
-            const isFailure = action.answersInTime ? isTimeout : options.check(err);
-            if (isFailure && isOwn && isNew) {
+            const speaks = speaksAgainst(err, ctx);
+            if (speaks && isOwn && isNew) {
               if (isObject) counted.set(err, ctx.requestID);
-              own.failed(isTimeout);
-            } else own.succeeded();
+              own.failed(isTimeout(err));
+            } else if (speaks !== undefined) own.succeeded();
             throw err;
           },
         );

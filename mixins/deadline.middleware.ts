@@ -11,6 +11,13 @@ import type { Call, Wrap } from "./middleware.ts";
 
 type Timed = Context & { startHrTime: [number, number] | null };
 
+/** A timer that fires this much too late, in milliseconds, is that of a node which was asleep or too busy itself. */
+const LATE_MS = 250;
+const late = new WeakSet<Error>();
+
+/** True for a time-out of a caller that did not look in time: the answer may have been waiting for it. */
+export const wasLate = (err: unknown): boolean => late.has(err as Error);
+
 /** Made only for calls whose handler asks for a signal: most never do, and the checkout never pays for one. */
 const controllers = new WeakMap<Context, AbortController>();
 
@@ -19,12 +26,15 @@ const controllers = new WeakMap<Context, AbortController>();
  * milliseconds, and the caller's may have fired already.
  */
 export function remainingMs(ctx: Context): number {
-  const { startHrTime } = ctx as Timed;
   const timeoutMs = ctx.options.timeout ?? 0;
-  if (!startHrTime || timeoutMs <= 0) return Number.POSITIVE_INFINITY;
-  const [seconds, nanoseconds] = process.hrtime(startHrTime);
-  const leftMs = timeoutMs - seconds * 1e3 - nanoseconds / 1e6;
+  if (!(ctx as Timed).startHrTime || timeoutMs <= 0) return Number.POSITIVE_INFINITY;
+  const leftMs = timeoutMs - passedMs(ctx as Timed);
   return leftMs < 1 ? 0 : leftMs;
+}
+
+function passedMs({ startHrTime }: Timed): number {
+  const [seconds, nanoseconds] = process.hrtime(startHrTime ?? undefined);
+  return seconds * 1e3 + nanoseconds / 1e6;
 }
 
 /** Aborts when the caller gives up, with the error that the caller gets. */
@@ -63,6 +73,7 @@ export function deadlineMiddleware(broker: ServiceBroker): Middleware {
             action: action.name as string,
             nodeID: ctx.nodeID ?? "",
           });
+          if (passedMs(ctx) - timeoutMs > LATE_MS) late.add(err);
           controllers.get(ctx)?.abort(err);
           broker.logger.warn(`${action.name} at ${ctx.nodeID} took more than ${Math.round(timeoutMs)} ms`, {
             requestID: ctx.requestID,

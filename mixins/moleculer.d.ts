@@ -35,7 +35,7 @@ declare module "moleculer" {
     idempotent?: boolean;
     /** False: no middleware repeats or holds back a call of it, because its callers do, or because nobody may. */
     retry?: false;
-    /** Answered in time whatever fails behind it, so that only a time-out speaks against its node. */
+    /** Answered within `timeout` whatever fails behind it, so that only a time-out speaks against its node. */
     answersInTime?: true;
     /** Param (`id`) or member of meta (`#user.id`) by which the rendezvous balancer keeps calls at one node. */
     key?: string;

@@ -147,7 +147,7 @@ export class GrpcServer {
   #actionsOf(method: string): ActionSchema[] {
     this.#actions ??= Map.groupBy(
       this.#broker.registry
-        .getActionList({ onlyAvailable: true })
+        .getActionList()
         .map(({ action }) => action as ActionSchema | undefined)
         .filter((action): action is ActionSchema => action?.grpc !== undefined),
       (action) => action.grpc as string,

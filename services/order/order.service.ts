@@ -24,6 +24,7 @@ import { findByKey, findOrder, listOrders, markAnsweredPending } from "./order.r
 import { atLines, ITEMS, MONEY, mergeItems, type OrderRow, toOrder } from "./order.ts";
 import {
   bodyHashOf,
+  failureError,
   keyReused,
   type PlaceCommand,
   type Placed,
@@ -44,6 +45,17 @@ interface PlaceParams {
   items: { productId: string; quantity: number }[];
   payment: { token: string };
   expectedTotal?: Money;
+}
+
+/** Before the action's time limit. */
+const IN_TIME_MS = 4_800;
+
+/** What comes of it, or in time that it was too late: a database that hangs lets nobody go. */
+function inTime<Result>(work: Promise<Result>): Promise<Result> {
+  return new Promise((resolve, reject) => {
+    const timer = setTimeout(() => reject(failureError([])), IN_TIME_MS);
+    work.then(resolve, reject).finally(() => clearTimeout(timer));
+  });
 }
 
 const HALF_THE_POOL = Math.ceil(config.databasePoolMax / 2);
@@ -93,11 +105,12 @@ const service: ServiceSchema = {
           expectedTotal,
         };
         const bodyHash = bodyHashOf(command);
-        const placed = await this.oneAtATime(
+        const placing: Promise<Placed> = this.oneAtATime(
           idempotencyKey && `${user.id} ${idempotencyKey}`,
           bodyHash,
-          (): Promise<Placed> => place(command, bodyHash, this.ports(ctx)),
+          () => place(command, bodyHash, this.ports(ctx)),
         );
+        const placed = await inTime(placing);
         ctx.meta.$statusCode = placed.status;
         ctx.meta.$location = `/orders/${placed.order.id}`;
         if (placed.replayed) ctx.meta.$responseHeaders = { "Idempotency-Replayed": "true" };

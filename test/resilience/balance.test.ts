@@ -4,7 +4,7 @@ import { type BrokerOptions, type Context, ServiceBroker, type ServiceSchema, St
 import { LeastRequestsStrategy, leastRequestsMiddleware } from "../../mixins/least.requests.strategy.ts";
 import { RendezvousStrategy } from "../../mixins/rendezvous.strategy.ts";
 import { TestGateway } from "../services/api/gateway.ts";
-import { errorOf, KINDS, Nodes } from "./nodes.ts";
+import { errorOf, KINDS, Nodes, outcomesOf } from "./nodes.ts";
 
 let nodes: Nodes | undefined;
 afterEach(async () => {
@@ -134,14 +134,16 @@ describe("calls that name a key", () => {
   });
 });
 
-/** Answers at once, when the test says so, or with an error of the code that it has for the node. */
-function slow(waiting: Map<string, (() => void)[]>, codes: Record<string, number>): ServiceSchema {
+type Errors = Record<string, { code: number; type: string }>;
+
+/** Answers at once, when the test says so, or with the error that it has for the node. */
+function slow(waiting: Map<string, (() => void)[]>, errors: Errors): ServiceSchema {
   return {
     name: "slow",
     actions: {
       ask(ctx: Context<{ isHeld: boolean }>) {
         const at = ctx.broker.nodeID;
-        if (codes[at]) throw errorOf({ code: codes[at], type: String(codes[at]) });
+        if (errors[at]) throw errorOf(errors[at]);
         if (!ctx.params.isHeld) return at;
         return new Promise((resolve) => waiting.get(at)?.push(() => resolve(at)));
       },
@@ -155,13 +157,13 @@ describe("calls where the fewest answers are owed", () => {
     middlewares: [leastRequestsMiddleware] as never,
   };
 
-  async function three(codes: Record<string, number> = {}) {
+  async function three(errors: Errors = {}) {
     nodes = new Nodes("shop");
     const caller = await nodes.open("caller", [], LEAST);
     const waiting = new Map<string, (() => void)[]>();
     for (const id of ["one", "two", "three"]) {
       waiting.set(id, []);
-      await nodes.open(id, [slow(waiting, codes)], { circuitBreaker: { enabled: false } as never });
+      await nodes.open(id, [slow(waiting, errors)], { circuitBreaker: { enabled: false } as never });
     }
     const ask = (isHeld = false) => caller.call<string, object>("slow.ask", { isHeld });
     const asked = async (times: number) => {
@@ -172,7 +174,7 @@ describe("calls where the fewest answers are owed", () => {
       }
       return counts;
     };
-    return { ask, asked, waiting };
+    return { caller, ask, asked, waiting };
   }
 
   test("go round where all are equal", async () => {
@@ -194,16 +196,37 @@ describe("calls where the fewest answers are owed", () => {
     expect(await asked(300)).toEqual({ one: 100, two: 100, three: 100 });
   });
 
-  test("are no reward for a node that refuses at once", async () => {
-    const { asked } = await three({ two: 503 });
-    const counts = await asked(300);
-    // By round robin it had 100, and by what it owes alone nearly all.
-    expect(counts[503]).toBeLessThan(10);
+  test("are shared alike, also by calls that come in pairs", async () => {
+    const { ask } = await three();
+    const counts: Record<string, number> = {};
+    for (let i = 0; i < 150; i++)
+      for (const at of await Promise.all([ask(), ask()])) counts[at] = (counts[at] ?? 0) + 1;
+    expect(counts).toEqual({ one: 100, two: 100, three: 100 });
+  });
+
+  test.each([
+    ["refuses", { code: 503, type: "unavailable" }],
+    ["does not know the action any more", { code: 404, type: "SERVICE_NOT_FOUND" }],
+  ])("are no reward for a node that %s at once", async (_, error) => {
+    const { ask } = await three({ two: error });
+    // The others hold some: what is refused at once owes nothing.
+    for (let i = 0; i < 6; i++) void ask(true).catch(() => undefined);
+    await nodes?.settle();
+    const outcomes = await outcomesOf(100, () => ask());
+    expect(outcomes[error.type]).toBeLessThan(10);
+  });
+
+  test("do not count as owed what was given up", async () => {
+    const { caller, asked } = await three();
+    const given = () => caller.call("slow.ask", { isHeld: true }, { timeout: 20 });
+    expect(await outcomesOf(3, given)).toEqual({ REQUEST_TIMEOUT: 3 });
+    await new Promise((resolve) => setTimeout(resolve, 1_100));
+    expect(await asked(300)).toEqual({ one: 100, two: 100, three: 100 });
   });
 
   test("count what is the client's mistake as an answer", async () => {
-    const { asked } = await three({ two: 404 });
-    expect(await asked(300)).toEqual({ one: 100, 404: 100, three: 100 });
+    const { asked } = await three({ two: { code: 404, type: "not_found" } });
+    expect(await asked(300)).toEqual({ one: 100, not_found: 100, three: 100 });
   });
 });
 

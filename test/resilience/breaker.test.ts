@@ -131,12 +131,36 @@ describe("an action that is always answered in time, unless its node is too slow
         throw errorOf({ code: 503, type: "unavailable" });
       },
     };
-    const ask = { handler: () => answer.now(), answersInTime: true as const };
+    const ask = { handler: () => answer.now(), answersInTime: true as const, timeout: 20 };
     const caller = await nodes.open("caller", [], { ...ONCE, requestTimeout: 20 });
     await nodes.open("callee", [{ name: "thing", actions: { ask } }], { requestTimeout: 20 });
     expect(await outcomesOf(12, () => caller.call("thing.ask"))).toEqual({ unavailable: 12 });
     answer.now = never;
+    // What a client has no time for says nothing.
+    const hasty = () => caller.call("thing.ask", {}, { timeout: 5 });
+    expect(await outcomesOf(12, hasty)).toEqual({ REQUEST_TIMEOUT: 12 });
     expect(await outcomesOf(12, () => caller.call("thing.ask"))).toEqual({ REQUEST_TIMEOUT: 3, [OPEN]: 9 });
+  });
+
+  test("is what order.place is", async () => {
+    const { default: order } = await import("../../services/order/order.service.ts");
+    expect(order.actions?.place).toMatchObject({ answersInTime: true });
+  });
+});
+
+describe("a caller that was asleep when its time was up", () => {
+  test("blames nobody: the answers may have been there", async () => {
+    nodes = new Nodes("shop");
+    const caller = await nodes.open("caller", [], { ...ONCE, requestTimeout: 50 });
+    const callee = await nodes.open("callee", [thing({ now: never }, { count: 0 })], ONCE);
+    // Its time is up at the same time, and it tells of it.
+    Object.assign(callee.transit as object, { sendResponse: () => Promise.resolve() });
+    const calls = Promise.allSettled(Array.from({ length: 12 }, () => caller.call("thing.ask")));
+    await nodes.settle();
+    const wakesAt = performance.now() + 400;
+    while (performance.now() < wakesAt);
+    await calls;
+    expect(await outcomesOf(1, () => caller.call("thing.ask"))).toEqual({ REQUEST_TIMEOUT: 1 });
   });
 });
 
