@@ -36,13 +36,12 @@ declare module "moleculer" {
   }
 }
 
-/**
- * What a callee answers while it is well: it refuses for want of room or time, or passes on what a provider said. And
- * what is said of it when the way to it was lost under a call: a node that is gone leaves the registry, and one whose
- * stream broke is well and has another way to be called.
- */
+/** What a callee answers while it is well: it refuses for want of room or time, or passes on what a provider said. */
 const NOT_A_FAULT = new Set(["overloaded", "deadline_exceeded", "payment_unavailable"]);
-/** What is said of a call that was not sent, or whose node has gone. */
+/**
+ * What is said of a call that was not sent, or under which the way to its node was lost: a node that is gone leaves the
+ * registry, and one whose stream broke is well and has another way to be called.
+ */
 const NO_WORD = new Set(["REQUEST_SKIPPED", "REQUEST_REJECTED"]);
 
 /** True for what speaks against the callee: a bug, a time-out, a 5xx. Not for a string code of PostgreSQL's, nor for a 4xx. */

@@ -5,6 +5,7 @@ import { service as healthService } from "grpc-health-check";
 import { type BrokerOptions, type Context, ServiceBroker, type ServiceSchema } from "moleculer";
 import { ShopError } from "../../../lib/errors.ts";
 import { Grpc } from "../../../mixins/grpc.middleware.ts";
+import type { Endpoint, EndpointList } from "../../../mixins/middleware.ts";
 import options from "../../../moleculer.config.ts";
 import { SERVED } from "../../../proto/contract.ts";
 import { signer, USER_ID } from "../../services/api/gateway.ts";
@@ -197,6 +198,18 @@ describe("a unary call", () => {
     opened.open();
     await client.call(GET, { id: ID });
     expect(begun).toEqual(["first"]);
+  });
+
+  test("is answered again after its breaker was open while some node left", async () => {
+    const { endpoints } = (
+      broker.registry as unknown as { getActionEndpoints(name: string): EndpointList }
+    ).getActionEndpoints("product.get");
+    const [endpoint] = endpoints as [Endpoint];
+    endpoint.state = false;
+    broker.localBus.emit("$node.disconnected", {});
+    expect(await client.call(GET, { id: ID })).toMatchObject({ status: "UNAVAILABLE" });
+    endpoint.state = true;
+    expect(await client.call(GET, { id: ID })).toMatchObject({ status: "OK" });
   });
 
   test("that goes on begins what comes next", async () => {
